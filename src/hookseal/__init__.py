@@ -1,0 +1,1 @@
+"""The gateway for identity events."""

@@ -1,0 +1,135 @@
+"""Every error that hookseal raises, and nothing else.
+
+    HooksealError
+    ├── ConfigurationError      the operator's files or arguments are wrong         exit 2
+    │   └── CatalogueError      a provider file is wrong
+    ├── Refused                 `hookseal.verify` judged a request to be not genuine   exit 1
+    ├── CannotDecide            a request cannot be judged now (no keys at hand)    503, exit 2
+    ├── StoreError              503
+    │   ├── StoreUnavailable    full, locked, broken or gone; may pass
+    │   ├── StoreBusy           its queue is full; may pass
+    │   ├── StoreLocked         another process has the store                       exit 2
+    │   └── StoreMismatch       another keyring, a newer schema, an unsafe library  exit 2
+    ├── SealBroken              a stored value does not open with the keyring
+    ├── NotFound                404 of the management API
+    ├── Invalid                 422 of the management API
+    └── FetchFailed             a key set or another document could not be fetched
+
+Whatever a stranger can cause is a value, not an exception: see `schemes.Verdict` and `receive.core.Decision`.
+`Refused` is an exception only at the Python face, where a caller who forgets to look must not go on.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from hookseal.model import AttemptReason, Finding, Reason
+
+
+class HooksealError(Exception):
+    """Something went wrong in hookseal."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 503
+
+
+class ConfigurationError(HooksealError):
+    """The configuration cannot be used. The message names the place, the key and the remedy, in one sentence."""
+
+    code = "configuration"
+
+    def __init__(self, place: str, key: str, remedy: str) -> None:
+        """place: the file or command line; key: the setting, "" for the whole file; remedy: what to do, no full stop."""
+        self.place = place
+        self.key = key
+        self.remedy = remedy
+        super().__init__(": ".join(part for part in (place, key, remedy) if part))
+
+
+class CatalogueError(ConfigurationError):
+    """A provider file cannot be used."""
+
+    code = "catalogue"
+
+
+class Refused(HooksealError):
+    """The request is not proven to be genuine."""
+
+    code = "refused"
+    status = 401
+
+    def __init__(self, reason: Reason, diagnosis: Sequence[Finding] = ()) -> None:
+        self.reason = reason
+        self.diagnosis = tuple(diagnosis)
+        super().__init__(reason.value)
+
+
+class CannotDecide(HooksealError):
+    """The request cannot be judged now: what it takes is not at hand."""
+
+    code = "cannot_decide"
+
+
+class StoreError(HooksealError):
+    """The store did not do what was asked."""
+
+    code = "store"
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be used at the moment; nothing was written."""
+
+    code = "store_unavailable"
+
+
+class StoreBusy(StoreUnavailable):
+    """More is waiting to be written than the store's queue may hold."""
+
+    code = "store_busy"
+
+
+class StoreLocked(StoreError):
+    """Another process has this store open."""
+
+    code = "store_locked"
+
+
+class StoreMismatch(StoreError):
+    """This store belongs to another key, a newer hookseal, or cannot be kept safely on this machine."""
+
+    code = "store_mismatch"
+
+
+class SealBroken(HooksealError):
+    """A stored value does not open with the keyring: it was altered, or sealed under a key that is gone."""
+
+    code = "seal_broken"
+
+
+class NotFound(HooksealError):
+    """There is no such thing."""
+
+    code = "not_found"
+    status = 404
+
+
+class Invalid(HooksealError):
+    """The request to the management API asks for something that cannot be."""
+
+    code = "invalid"
+    status = 422
+
+    def __init__(self, pointer: str, problem: str) -> None:
+        """pointer: JSON pointer or parameter name of what is wrong; problem: a short sentence without the value."""
+        self.pointer = pointer
+        self.problem = problem
+        super().__init__(f"{pointer}: {problem}")
+
+
+class FetchFailed(HooksealError):
+    """A document could not be fetched."""
+
+    code = "fetch_failed"
+
+    def __init__(self, reason: AttemptReason | str) -> None:
+        self.reason = str(reason)
+        super().__init__(self.reason)

@@ -1,0 +1,130 @@
+"""Bodies and secrets at rest: compressed, then sealed with AES-256-GCM.
+
+Theory of operation. A keyring holds one or more key-encryption keys (KEKs); the first is active. Each value is sealed
+under a fresh 256-bit data key (DEK), and the DEK is sealed under the active KEK. Rotation re-wraps the 60-byte DEKs and
+leaves the bodies alone; deleting a row deletes its DEK. What a value belongs to (`label`, for example
+`request|0199…`) is authenticated with it, so that a ciphertext moved to another row does not open.
+
+    sealed value = version (1 byte, 0x01) | kid length (1) | kid | wrapped DEK (12 nonce + 32 + 16 tag) | nonce (12) | ciphertext + tag
+
+The keyring file has one `kid:base64(32 bytes)` a line, the active key first; `#` starts a comment. A keyring's
+fingerprint is not secret and tells a store which keyring it was made with.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import zstandard
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from hookseal.errors import SealBroken
+
+_VERSION = 1
+_NONCE = 12
+_KEY = 32
+_WRAPPED = _NONCE + _KEY + 16
+_KID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
+_MAX_PLAIN_BYTES = 256 * 1024 * 1024
+"""What one sealed value may expand to; the largest body that a source may allow is 16 MiB."""
+
+RandomBytes = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """Key-encryption keys by id, the active one first. Each is 32 bytes."""
+
+    keys: tuple[tuple[str, bytes], ...]
+
+    def __post_init__(self) -> None:
+        if not self.keys:
+            raise ValueError("a keyring needs at least one key")
+        for kid, key in self.keys:
+            if not _KID.fullmatch(kid):
+                raise ValueError("a key id has 1 to 32 letters, digits, '-' or '_'")
+            if len(key) != _KEY:
+                raise ValueError("a key has 32 bytes")
+        if len({kid for kid, _ in self.keys}) != len(self.keys):
+            raise ValueError("a key id stands twice")
+
+    def __repr__(self) -> str:
+        return f"Keyring({', '.join(kid for kid, _ in self.keys)})"
+
+    @staticmethod
+    def parse(text: str) -> "Keyring":
+        """From the text of a keyring file. ValueError, which never holds a key, when it is not one."""
+        keys: list[tuple[str, bytes]] = []
+        for line in text.splitlines():
+            entry = line.split("#", 1)[0].strip()
+            if not entry:
+                continue
+            kid, colon, encoded = entry.partition(":")
+            try:
+                key = base64.b64decode(encoded, validate=True)
+            except binascii.Error:
+                key = b""
+            if not colon or len(key) != _KEY:
+                raise ValueError("a line is not `kid:base64 of 32 bytes`")
+            keys.append((kid, key))
+        return Keyring(tuple(keys))
+
+    @staticmethod
+    def generate(kid: str = "k1", random_bytes: RandomBytes = os.urandom) -> "Keyring":
+        return Keyring(((kid, random_bytes(_KEY)),))
+
+    def dump(self) -> str:
+        return "".join(f"{kid}:{base64.b64encode(key).decode()}\n" for kid, key in self.keys)
+
+    def fingerprint(self, kid: str) -> str:
+        """32 hex digits that tell this key from another without revealing it."""
+        key = dict(self.keys)[kid]
+        return hmac.digest(key, b"hookseal keyring fingerprint v1", hashlib.sha256).hex()[:32]
+
+
+class Sealer:
+    """Seals and opens values with a keyring. Safe to share between threads."""
+
+    def __init__(self, keyring: Keyring, random_bytes: RandomBytes = os.urandom) -> None:
+        self.keyring = keyring
+        self._random = random_bytes
+        self._wrappers = {kid: AESGCM(key) for kid, key in keyring.keys}
+        active = keyring.keys[0][0]
+        self._active = self._wrappers[active]
+        self._active_kid = active.encode()
+        self._head = bytes((_VERSION, len(self._active_kid))) + self._active_kid
+
+    def seal(self, plain: bytes, label: str) -> bytes:
+        """Compress and seal. Adds 90 bytes and the key id to the compressed size."""
+        compressed = zstandard.compress(plain, 3)
+        fresh = self._random(_KEY + 2 * _NONCE)
+        dek, wrap_nonce, nonce = fresh[:_KEY], fresh[_KEY : _KEY + _NONCE], fresh[_KEY + _NONCE :]
+        bound = label.encode()
+        wrapped = self._active.encrypt(wrap_nonce, dek, b"dek|v1|" + self._active_kid + b"|" + bound)
+        return b"".join(
+            (self._head, wrap_nonce, wrapped, nonce, AESGCM(dek).encrypt(nonce, compressed, b"val|v1|" + bound))
+        )
+
+    def unseal(self, sealed: bytes, label: str) -> bytes:
+        """The plain bytes again. SealBroken when the value was altered, moved, or its key is not in the keyring."""
+        bound = label.encode()
+        try:
+            if sealed[0] != _VERSION:
+                raise SealBroken("sealed by a newer version")
+            end = 2 + sealed[1]
+            kid = sealed[2:end]
+            wrapper = self._wrappers.get(kid.decode("latin-1"))
+            if wrapper is None:
+                raise SealBroken("sealed under a key that is not in the keyring")
+            wrapped, rest = sealed[end : end + _WRAPPED], sealed[end + _WRAPPED :]
+            dek = wrapper.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], b"dek|v1|" + kid + b"|" + bound)
+            compressed = AESGCM(dek).decrypt(rest[:_NONCE], rest[_NONCE:], b"val|v1|" + bound)
+            return zstandard.ZstdDecompressor().decompress(compressed, max_output_size=_MAX_PLAIN_BYTES)
+        except (IndexError, ValueError, InvalidTag, zstandard.ZstdError) as error:
+            raise SealBroken("the sealed value was altered") from error

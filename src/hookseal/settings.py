@@ -1,0 +1,104 @@
+"""The effective settings: one table, read from `hookseal.toml`, the environment and the command line."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hookseal.model import EndpointId, ProviderId, SourceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    listen: str = "127.0.0.1:8400"
+    manage_listen: str | None = None
+    public_url: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    max_body_bytes: int = 2_097_152
+    max_headers: int = 100
+    max_header_bytes: int = 32_768
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 10.0
+    answer_timeout_s: float = 5.0
+    max_in_flight: int = 256
+    drain_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    url: str = "sqlite:///hookseal.db"
+    keyring: str = "file:hookseal.key"
+    retain_days: int = 30
+    dedupe_days: int = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressSettings:
+    allow: tuple[str, ...] = ()
+    allow_http: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSettings:
+    """secrets are exact bytes, `env:` and `file:` already resolved; options are checked against the provider's entry."""
+
+    id: SourceId
+    provider: ProviderId
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    retired_secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    unsigned: bool = False
+    addresses: tuple[str, ...] = ()
+    max_age_s: int | None = None
+    stale: str = "refuse"
+    max_body_bytes: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningSettings:
+    """scheme: a signing scheme of the catalogue, or "none"."""
+
+    scheme: str
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
+    """A retry policy by name, or by its own table. success and permanent are statuses or ranges: "2xx", "200-204", 410."""
+
+    policy: str = "standard"
+    delays_s: tuple[float, ...] | None = None
+    success: tuple[str, ...] | None = None
+    permanent: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSettings:
+    id: EndpointId
+    url: str
+    signing: SigningSettings
+    sources: tuple[str, ...] = ("*",)
+    types: tuple[str, ...] = ("*",)
+    format: str = "cloudevents"
+    retry: RetrySettings = RetrySettings()
+    timeout_s: float = 15.0
+    concurrency: int = 16
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything. `file` is what it was read from, None when it was made in code; relative paths count from its folder."""
+
+    file: Path | None = None
+    server: ServerSettings = ServerSettings()
+    store: StoreSettings = StoreSettings()
+    api: ApiSettings = ApiSettings()
+    egress: EgressSettings = EgressSettings()
+    sources: tuple[SourceSettings, ...] = ()
+    endpoints: tuple[EndpointSettings, ...] = ()

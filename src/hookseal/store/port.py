@@ -1,0 +1,332 @@
+"""What a store must be able to do, in the words of the domain. SQLite and PostgreSQL keep the same contract suite.
+
+The promises (each is a test in `tests/contract/store.py`):
+- When `accept` returns, the request, its events, their dedupe keys and their deliveries are durable, in one transaction.
+- One dedupe key makes one event, also when the same key arrives many times at once, on any number of nodes.
+- A delivery is leased to one holder at a time. Whoever holds no lease records nothing: `record` says which results
+  it refused.
+- Nothing raises but the errors of `hookseal.errors`: StoreUnavailable when it may pass, StoreMismatch when it will not.
+
+A pending delivery is *due* at `due_at`; taking a lease moves `due_at` to the lease's end, so that a lapsed lease is due
+by itself. A lease is a token, new for every claim: a result that carries another token is stale.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, NewType, Protocol, TypeVar
+
+from hookseal.clock import Instant
+from hookseal.message import Headers
+from hookseal.model import DeliveryId, DeliveryState, EndpointId, EventId, RefusalId, SourceId
+
+T = TypeVar("T")
+
+Lease = NewType("Lease", int)
+"""A fencing token: 63 random bits, never 0."""
+
+Cursor = NewType("Cursor", str)
+"""Where the next page starts; opaque outside the store."""
+
+
+# --- receiving ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDelivery:
+    """lease and lease_until are given together: the delivery is born leased to the node that stores it."""
+
+    id: DeliveryId
+    endpoint: EndpointId
+    due_at: Instant
+    lease: Lease | None = None
+    lease_until: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """One event to be stored; what is needed to list, find and dedupe it. The rest is in the request's bytes.
+
+    item        which item of the request's body, from 0.
+    dedupe_key  32 bytes, made of the source's id and of proven bytes only.
+    content     32 bytes, SHA-256 of this item's own data: another content under the same key is a conflict.
+    """
+
+    id: EventId
+    item: int
+    type: str
+    dedupe_key: bytes
+    content: bytes
+    provider_type: str | None = None
+    provider_id: str | None = None
+    subject: str | None = None
+    time: Instant | None = None
+    flags: tuple[str, ...] = ()
+    deliveries: tuple[NewDelivery, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRequest:
+    """One accepted request. `headers` hold no credentials. All events of it are stored, or none."""
+
+    source: SourceId
+    received_at: Instant
+    headers: Headers
+    body: bytes
+    events: tuple[NewEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of one `NewEvent`.
+
+    event     the id of the stored event: the new one, or the earlier one that it duplicates.
+    conflict  a duplicate whose content differs; the earlier event now carries the flag `conflict`.
+    """
+
+    event: EventId
+    sequence: int
+    duplicate: bool
+    conflict: bool = False
+
+
+# --- what was stored ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """One stored event without its bytes."""
+
+    id: EventId
+    source: SourceId
+    sequence: int
+    item: int
+    type: str
+    received_at: Instant
+    provider_type: str | None
+    provider_id: str | None
+    subject: str | None
+    time: Instant | None
+    flags: tuple[str, ...]
+    conflicts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """One stored event with the request that brought it. `siblings` counts the events of that request."""
+
+    row: EventRow
+    headers: Headers
+    body: bytes
+    siblings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRow:
+    """attempts counts tries that were made and recorded; losses counts leases that ended without a result."""
+
+    id: DeliveryId
+    event: EventId
+    source: SourceId
+    type: str
+    endpoint: EndpointId
+    state: DeliveryState
+    attempts: int
+    losses: int
+    created_at: Instant
+    due_at: Instant | None
+    ended_at: Instant | None
+    last_status: int | None
+    last_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """One recorded try. status: the answer's, None when there was none; reason: None when it delivered."""
+
+    number: int
+    started_at: Instant
+    duration_ms: int
+    status: int | None
+    reason: str | None
+
+
+# --- delivering -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """One delivery that this node may try now, with the event to send.
+
+    attempts          tries recorded so far.
+    first_attempt_at  when the first of them began; None before the first. Windows such as 48 h count from here.
+    """
+
+    id: DeliveryId
+    endpoint: EndpointId
+    lease: Lease
+    attempts: int
+    losses: int
+    first_attempt_at: Instant | None
+    event: StoredEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What one try came to. state: PENDING with `due_at` to try again, or a final state with `due_at` None."""
+
+    delivery: DeliveryId
+    lease: Lease
+    attempt: AttemptRow
+    state: DeliveryState
+    due_at: Instant | None
+
+
+# --- quarantine -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One refused request. `headers` hold no credentials but the proof itself, sealed, so that it can be judged again."""
+
+    id: RefusalId
+    source: SourceId
+    received_at: Instant
+    reason: str
+    method: str
+    url: str | None
+    remote: str | None
+    headers: Headers
+    body: bytes
+    released_at: Instant | None = None
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """None means any. since is inclusive, until exclusive, both of `received_at`."""
+
+    source: SourceId | None = None
+    type: str | None = None
+    subject: str | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFilter:
+    """None means any. since and until are of the event's receipt."""
+
+    endpoint: EndpointId | None = None
+    state: DeliveryState | None = None
+    event: EventId | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A page, newest first, and where the next one starts (None at the end)."""
+
+    rows: Sequence[T]
+    next: Cursor | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """Which events go again to one endpoint: those named, or those that the filters leave.
+
+    state  only events whose delivery to this endpoint is in this state; None: all that match, delivered or never planned.
+    """
+
+    endpoint: EndpointId
+    events: tuple[EventId, ...] | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    state: DeliveryState | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """For metrics: pending deliveries by endpoint, and the age of the oldest that is due."""
+
+    pending: Mapping[EndpointId, int]
+    dead: Mapping[EndpointId, int]
+    quarantined: int
+
+
+class Store(Protocol):
+    async def open(self) -> None:
+        """Take the store: lock, migrate, check the keyring. StoreLocked or StoreMismatch when it cannot be had."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is queued, then let go. Leases are not touched; see `release`."""
+        ...
+
+    # receiving
+    async def accept(self, request: NewRequest) -> tuple[Stored, ...]:
+        """Store one request; returns when it is durable, one `Stored` for each event in order."""
+        ...
+
+    async def quarantine(self, refusal: Refusal) -> None:
+        """Keep a refused request, best effort: the oldest give way when the quarantine is full."""
+        ...
+
+    # delivering
+    async def claim_due(self, free: Mapping[EndpointId, int], now: Instant, lease_until: Instant) -> Sequence[Claimed]:
+        """Lease deliveries that are due, the longest due first, at most `free[endpoint]` of each endpoint."""
+        ...
+
+    async def next_due_at(self, endpoints: Sequence[EndpointId]) -> Instant | None:
+        """When the earliest pending delivery of these endpoints is due; leased ones count with their lease's end."""
+        ...
+
+    async def record(self, result: Result) -> bool:
+        """Write one try down and move the delivery on. False, with nothing written, when the lease is not held."""
+        ...
+
+    async def renew(self, leases: Mapping[DeliveryId, Lease], until: Instant) -> Sequence[DeliveryId]:
+        """Extend leases; returns the deliveries that are still held."""
+        ...
+
+    async def release(self, leases: Mapping[DeliveryId, Lease], due_at: Instant) -> None:
+        """Give leases back untried: nothing is counted, the deliveries are due at `due_at`."""
+        ...
+
+    async def void_leases(self, now: Instant) -> int:
+        """A former process of an embedded store is dead: its leases end now, each counted as a loss; returns how many."""
+        ...
+
+    # operating
+    async def replay(self, replay: Replay, now: Instant) -> int:
+        """Make deliveries due now: a new one for each matching event, none where one is pending. Returns how many."""
+        ...
+
+    async def cancel(self, delivery: DeliveryId, now: Instant) -> bool:
+        """Cancel a pending delivery; False when it had ended."""
+        ...
+
+    async def mark_released(self, refusal: RefusalId, now: Instant) -> None: ...
+
+    # reading
+    async def event(self, event: EventId) -> StoredEvent:
+        """NotFound when there is none."""
+        ...
+
+    async def events(self, where: EventFilter, limit: int, cursor: Cursor | None) -> Page[StoredEvent]: ...
+
+    async def delivery(self, delivery: DeliveryId) -> tuple[DeliveryRow, Sequence[AttemptRow]]:
+        """NotFound when there is none."""
+        ...
+
+    async def deliveries(self, where: DeliveryFilter, limit: int, cursor: Cursor | None) -> Page[DeliveryRow]: ...
+
+    async def refusal(self, refusal: RefusalId) -> Refusal:
+        """NotFound when there is none."""
+        ...
+
+    async def refusals(self, source: SourceId | None, limit: int, cursor: Cursor | None) -> Page[Refusal]: ...
+
+    async def counts(self) -> Counts: ...
