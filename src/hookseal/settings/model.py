@@ -1,4 +1,7 @@
-"""The effective settings: one table, read from `hookseal.toml`, the environment and the command line."""
+"""The effective settings as values: what the rest of the gateway is handed. How they are read is `reading.py`.
+
+Everything here is resolved: secrets are exact bytes, paths are absolute, text that stands for a list is a tuple.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from hookseal.model import EndpointId, ProviderId, SourceId
+
+SQLITE = "sqlite:///"
+FILE = "file:"
+ENV = "env:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +33,22 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSettings:
+    """url: `sqlite:///relative` or `sqlite:////absolute`; keyring: `file:PATH`, `env:NAME` or the keyring's own text."""
+
     url: str = "sqlite:///hookseal.db"
-    keyring: str = "file:hookseal.key"
+    keyring: str = field(default="file:hookseal.key", repr=False)
     retain_days: int = 30
     dedupe_days: int = 400
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file."""
+        return Path(self.url.removeprefix(SQLITE))
+
+    @property
+    def key_path(self) -> Path | None:
+        """The keyring's file; None when the keyring is given another way."""
+        return Path(self.keyring.removeprefix(FILE)) if self.keyring.startswith(FILE) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +107,7 @@ class EndpointSettings:
     retry: RetrySettings = RetrySettings()
     timeout_s: float = 15.0
     concurrency: int = 16
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

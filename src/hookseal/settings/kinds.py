@@ -1,0 +1,401 @@
+"""What the value of a setting may look like. A kind reads what TOML gives and refuses it with the remedy.
+
+A kind knows shapes and ranges only. No message holds the value: it may be a secret pasted into the wrong line.
+"""
+
+import ipaddress
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from hookseal.settings.model import ENV, FILE, SQLITE, RetrySettings, SigningSettings
+from hookseal.settings.secrets import Desk, Unfit, file_path, secret_bytes
+
+ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63})*", re.ASCII)
+_HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}", re.ASCII)
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,1022}[\x21-\x7e])?", re.ASCII)
+_OURS = frozenset(
+    ("host", "content-length", "content-type", "transfer-encoding", "connection", "expect")
+    + ("upgrade", "te", "trailer", "keep-alive", "cookie")
+)
+_STATUSES = re.compile(r"[1-5]xx|[1-5][0-9][0-9]|[1-5][0-9][0-9]-[1-5][0-9][0-9]", re.ASCII)
+
+
+class Kind(Protocol):
+    @property
+    def says(self) -> str:
+        """What to write, for the reference: `text`, `whole number from 1 to 9`."""
+        ...
+
+    def read(self, value: Any, desk: Desk) -> Any:
+        """What the settings hold. Unfit when the value cannot be used."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    says: str = "text"
+    longest: int = 2048
+
+    def read(self, value: Any, desk: Desk) -> str:
+        if not isinstance(value, str):
+            raise Unfit("write text in quotation marks")
+        if not value or len(value) > self.longest:
+            raise Unfit(f"write 1 to {self.longest} characters")
+        if not value.isprintable() or value != value.strip():
+            raise Unfit("remove the blank space or control characters")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Id:
+    says: str = "id"
+
+    def read(self, value: Any, desk: Desk) -> str:
+        if not isinstance(value, str) or not ID.fullmatch(value):
+            raise Unfit("write 1 to 63 of a-z, 0-9, `-` and `_`, a letter or digit first")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    low: int
+    high: int
+
+    @property
+    def says(self) -> str:
+        return f"whole number from {self.low} to {self.high}"
+
+    def read(self, value: Any, desk: Desk) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not self.low <= value <= self.high:
+            raise Unfit(f"write a whole number from {self.low} to {self.high}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    low: float
+    high: float
+
+    @property
+    def says(self) -> str:
+        return f"number from {self.low:g} to {self.high:g}"
+
+    def read(self, value: Any, desk: Desk) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise Unfit(f"write a number from {self.low:g} to {self.high:g}")
+        if not (math.isfinite(value) and self.low <= value <= self.high):
+            raise Unfit(f"write a number from {self.low:g} to {self.high:g}")
+        return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    says: str = "true or false"
+
+    def read(self, value: Any, desk: Desk) -> bool:
+        if not isinstance(value, bool):
+            raise Unfit("write true or false, without quotation marks")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    item: Kind
+    most: int = 1000
+
+    @property
+    def says(self) -> str:
+        return f"list of {self.item.says}"
+
+    def read(self, value: Any, desk: Desk) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise Unfit("write a list in square brackets")
+        if len(value) > self.most:
+            raise Unfit(f"write at most {self.most} entries")
+        return tuple(self._item(number, item, desk) for number, item in enumerate(value))
+
+    def _item(self, number: int, item: Any, desk: Desk) -> Any:
+        try:
+            return self.item.read(item, desk)
+        except Unfit as unfit:
+            raise Unfit(unfit.remedy, f"[{number}]{unfit.part}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    says: str = "HOST:PORT"
+
+    def read(self, value: Any, desk: Desk) -> str:
+        if not isinstance(value, str) or host_and_port(value) is None:
+            raise Unfit("write HOST:PORT, such as 127.0.0.1:8400 or [::1]:8400")
+        return value
+
+
+def host_and_port(listen: str) -> tuple[str, int] | None:
+    """`[::1]:8400` → ("::1", 8400). None when it is not HOST:PORT; port 0 lets the system choose."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or int(port) > 65535:
+        return None
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        return (host, int(port)) if _is_address(host, 6) else None
+    if re.fullmatch(r"[0-9.]+", host, re.ASCII):
+        return (host, int(port)) if _is_address(host, 4) else None
+    return (host, int(port)) if _HOST.fullmatch(host) else None
+
+
+def _is_address(text: str, version: int) -> bool:
+    try:
+        return "%" not in text and ipaddress.ip_address(text).version == version
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network written exactly: host bits that are set are a slip, and guessing which one is worse than asking."""
+
+    says: str = "CIDR"
+
+    def read(self, value: Any, desk: Desk) -> str:
+        if not isinstance(value, str) or not is_network(value):
+            raise Unfit("write a network such as 10.20.0.0/16 with no address bits set behind the prefix")
+        return value
+
+
+def is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=True)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOrProvider:
+    says: str = "CIDR or provider id"
+
+    def read(self, value: Any, desk: Desk) -> str:
+        if not isinstance(value, str) or not (is_network(value) or ID.fullmatch(value)):
+            raise Unfit(
+                "write a network such as 10.20.0.0/16 with no address bits set behind the prefix, or a provider id"
+            )
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class PublicUrl:
+    """What others call. It is never called by us, so the address policy does not apply to it."""
+
+    says: str = "URL"
+
+    def read(self, value: Any, desk: Desk) -> str:
+        text = Text().read(value, desk)
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError:
+            raise Unfit("write a URL such as https://hooks.example.com") from None
+        if parts.scheme not in ("https", "http") or not parts.hostname or port == 0 or not text.isascii():
+            raise Unfit("write a URL such as https://hooks.example.com")
+        if "@" in parts.netloc or "?" in text or "#" in text or " " in text:
+            raise Unfit("write the URL without user name, query and fragment")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUrl:
+    says: str = "sqlite:///PATH"
+
+    def read(self, value: Any, desk: Desk) -> str:
+        text = Text().read(value, desk)
+        if text.startswith(("postgresql:", "postgres:")):
+            raise Unfit("PostgreSQL is not supported in this version; write sqlite:///PATH")
+        path = text.removeprefix(SQLITE)
+        if path == text or not path or path.endswith("/") or "?" in path or "#" in path:
+            raise Unfit("write sqlite:///relative/path or sqlite:////absolute/path")
+        if path.startswith(":memory:"):
+            raise Unfit("a store in memory would lose what it acknowledged; name a file")
+        return SQLITE + str(desk.folder / path)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyringPlace:
+    """`file:PATH` is kept, made absolute. A keyring by `env:` or as text is resolved by `keyring.py`."""
+
+    says: str = "secret: `file:PATH`, `env:NAME` or the keyring itself"
+
+    def read(self, value: Any, desk: Desk) -> str:
+        if not isinstance(value, str) or not value:
+            raise Unfit("write file:PATH")
+        if value.startswith(FILE):
+            return FILE + str(file_path(value.removeprefix(FILE), desk.folder))
+        if value.startswith(ENV):
+            return secret_bytes(value, desk).decode("utf-8", "replace")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    says: str = "secret: `env:NAME`, `file:PATH` or the text itself"
+
+    def read(self, value: Any, desk: Desk) -> bytes:
+        if not isinstance(value, str):
+            raise Unfit("write text: env:NAME, file:PATH or the secret itself")
+        return secret_bytes(value, desk)
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """later: what a later version takes; it is refused with a sentence that says so."""
+
+    choices: tuple[str, ...]
+    later: tuple[str, ...] = ()
+
+    @property
+    def says(self) -> str:
+        return " or ".join(f"`{choice}`" for choice in self.choices)
+
+    def read(self, value: Any, desk: Desk) -> str:
+        if value in self.later:
+            raise Unfit(f'"{value}" is not supported in this version; write {self._choices()}')
+        if not isinstance(value, str) or value not in self.choices:
+            raise Unfit(f"write {self._choices()}")
+        return value
+
+    def _choices(self) -> str:
+        return " or ".join(f'"{choice}"' for choice in self.choices)
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """A key of a later version: refused whatever its value, so that nobody relies on what is not done."""
+
+    instead: str
+    says: str = "not in this version"
+
+    def read(self, value: Any, desk: Desk) -> Any:
+        raise Unfit(f"this key is not supported in this version; {self.instead}")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of a provider, by the names of its entry, which judges them."""
+
+    says: str = "table"
+
+    def read(self, value: Any, desk: Desk) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise Unfit('write a table such as { audience = "..." }')
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderTable:
+    """Headers added to every call. Values may be secrets, so they are read and masked as such."""
+
+    says: str = "table of header names and values; a value may be `env:NAME` or `file:PATH`"
+
+    def read(self, value: Any, desk: Desk) -> dict[str, str]:
+        if not isinstance(value, dict) or len(value) > 50:
+            raise Unfit('write a table of at most 50 headers such as { X-Tenant = "blue" }')
+        return {self._name(name): self._value(name, text, desk) for name, text in value.items()}
+
+    def _name(self, name: str) -> str:
+        lower = name.lower()
+        if not _HEADER_NAME.fullmatch(name):
+            raise Unfit("write header names with letters, digits and `-`, a letter first")
+        if lower in _OURS or lower.startswith(("webhook-", "proxy-")):
+            raise Unfit("remove this header; hookseal sets it itself", f".{lower}")
+        return name
+
+    def _value(self, name: str, text: Any, desk: Desk) -> str:
+        if not isinstance(text, str):
+            raise Unfit("write text in quotation marks", f".{name}")
+        quiet = Desk(folder=desk.folder, environ=desk.environ)  # a header's value is rarely a secret: no warning
+        try:
+            plain = secret_bytes(text, quiet).decode("utf-8", "replace")
+        except Unfit as unfit:
+            raise Unfit(unfit.remedy, f".{name}") from None
+        if not _HEADER_VALUE.fullmatch(plain):
+            raise Unfit("write 1 to 1024 printable ASCII characters", f".{name}")
+        return plain
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    says: str = 'table: `scheme`, and `secret` or `secrets` unless the scheme is "none"'
+
+    def read(self, value: Any, desk: Desk) -> SigningSettings:
+        table = _table(value, ("scheme", "secret", "secrets"), '{ scheme = "standard_webhooks", secret = "env:NAME" }')
+        if "scheme" not in table:
+            raise Unfit('name a signing scheme, or "none"', ".scheme")
+        scheme = _part(".scheme", lambda: Text(longest=64).read(table["scheme"], desk))
+        if "secret" in table and "secrets" in table:
+            raise Unfit("write `secret`, or `secrets` while it rotates, not both", ".secrets")
+        if "secrets" in table:
+            secrets = _part(".secrets", lambda: ListOf(Secret()).read(table["secrets"], desk))
+        elif "secret" in table:
+            secrets = (_part(".secret", lambda: Secret().read(table["secret"], desk)),)
+        else:
+            secrets = ()
+        if scheme == "none" and secrets:
+            raise Unfit('remove the secret, or name a signing scheme instead of "none"', ".secret")
+        if scheme != "none" and not secrets:
+            raise Unfit("give the secret to sign with, such as env:NAME", ".secret")
+        return SigningSettings(scheme=scheme, secrets=secrets)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    says: str = "name of a policy, or a table: `policy`, `delays_s`, `success`, `permanent`"
+
+    def read(self, value: Any, desk: Desk) -> RetrySettings:
+        if isinstance(value, str):
+            return RetrySettings(policy=Text(longest=64).read(value, desk))
+        known = tuple(field.name for field in fields(RetrySettings))
+        table = _table(value, known, '"standard" or { delays_s = [5, 300] }')
+        made: dict[str, Any] = {}
+        if "policy" in table:
+            made["policy"] = _part(".policy", lambda: Text(longest=64).read(table["policy"], desk))
+        if "delays_s" in table:
+            made["delays_s"] = _part(
+                ".delays_s", lambda: ListOf(Number(0, 31_536_000), 100).read(table["delays_s"], desk)
+            )
+        for name in ("success", "permanent"):
+            if name in table:
+                made[name] = _part("." + name, partial(ListOf(Statuses(), 100).read, table[name], desk))
+        return RetrySettings(**made)
+
+
+@dataclass(frozen=True, slots=True)
+class Statuses:
+    says: str = "status or range"
+
+    def read(self, value: Any, desk: Desk) -> str:
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if not isinstance(text, str) or not _STATUSES.fullmatch(text):
+            raise Unfit('write a status such as 410, "2xx" or "200-204"')
+        return text
+
+
+def _table(value: Any, known: tuple[str, ...], example: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Unfit(f"write {example}")
+    for name in value:
+        if name not in known:
+            raise Unfit(f"unknown key {ascii(name)[:60]} in this table; known are {', '.join(known)}")
+    return value
+
+
+def _part(part: str, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except Unfit as unfit:
+        raise Unfit(unfit.remedy, part + unfit.part) from None

@@ -1,0 +1,249 @@
+"""The table of settings. One row is one key of `hookseal.toml`; adding a setting is one row and one field.
+
+From the rows come the TOML keys, the environment names, `hookseal config show` and docs/settings.md. Defaults stand in
+`model.py`, where code that makes settings by hand needs them too; a row finds its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from enum import StrEnum
+from typing import Any, Final
+
+from hookseal.settings.kinds import (
+    HeaderTable,
+    Id,
+    KeyringPlace,
+    Kind,
+    Listen,
+    ListOf,
+    Network,
+    NetworkOrProvider,
+    NotYet,
+    Number,
+    OneOf,
+    Options,
+    PublicUrl,
+    Retry,
+    Secret,
+    Signing,
+    StoreUrl,
+    Switch,
+    Text,
+    Whole,
+)
+from hookseal.settings.model import (
+    ApiSettings,
+    EgressSettings,
+    EndpointSettings,
+    ServerSettings,
+    SourceSettings,
+    StoreSettings,
+)
+
+
+class Section(StrEnum):
+    """The tables of the file. SOURCE and ENDPOINT are arrays of tables."""
+
+    SERVER = "server"
+    STORE = "store"
+    API = "api"
+    EGRESS = "egress"
+    SOURCE = "source"
+    ENDPOINT = "endpoint"
+
+    @property
+    def repeats(self) -> bool:
+        return self in (Section.SOURCE, Section.ENDPOINT)
+
+
+SHAPES: Final[Mapping[Section, type[Any]]] = {
+    Section.SERVER: ServerSettings,
+    Section.STORE: StoreSettings,
+    Section.API: ApiSettings,
+    Section.EGRESS: EgressSettings,
+    Section.SOURCE: SourceSettings,
+    Section.ENDPOINT: EndpointSettings,
+}
+
+REQUIRED: Final = object()
+"""The default of a row that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One setting.
+
+    unit     of a number, "" for all else.
+    secret   the value is masked wherever it is shown.
+    without  why the row needs a value, for rows without a default.
+    """
+
+    section: Section
+    name: str
+    kind: Kind
+    help: str
+    unit: str = ""
+    secret: bool = False
+    without: str = ""
+
+    @property
+    def default(self) -> Any:
+        """The default of the field with this name; REQUIRED when it has none or when there is no such field."""
+        for field in fields(SHAPES[self.section]):
+            if field.name == self.name:
+                if field.default is not MISSING:
+                    return field.default
+                return REQUIRED if field.default_factory is MISSING else field.default_factory()
+        return REQUIRED
+
+    @property
+    def reserved(self) -> bool:
+        """The contract has the key, this version does not keep it: it is read, judged and never stored."""
+        return isinstance(self.kind, NotYet) or self.name == "handshake"
+
+    @property
+    def variable(self) -> str | None:
+        """The environment variable that overrides the key; None where one variable could not say it."""
+        if self.section.repeats or self.secret:
+            return None
+        return f"HOOKSEAL_{self.section.upper()}_{self.name.upper()}"
+
+
+_S, _D, _A, _E = Section.SERVER, Section.STORE, Section.API, Section.EGRESS
+_IN, _OUT = Section.SOURCE, Section.ENDPOINT
+_MIB = 1_048_576
+
+ROWS: Final[tuple[Row, ...]] = (
+    Row(_S, "listen", Listen(), "Where requests are received."),
+    Row(
+        _S,
+        "manage_listen",
+        Listen(),
+        "A second address to which API, dashboard, metrics and health move. Unset: they share `listen`.",
+    ),
+    Row(_S, "public_url", PublicUrl(), "What providers call. Needed by schemes that sign the URL."),
+    Row(
+        _S,
+        "trusted_proxies",
+        ListOf(Network()),
+        "Proxies whose `X-Forwarded-For` counts; it is read from the right, and ignored from anyone else.",
+    ),
+    Row(_S, "max_body_bytes", Whole(1, 16 * _MIB), "The largest body; a larger one is answered 413.", "bytes"),
+    Row(_S, "max_headers", Whole(1, 1000), "The most header lines of one request; more are answered 431."),
+    Row(_S, "max_header_bytes", Whole(1024, _MIB), "The size of all headers together; more is answered 431.", "bytes"),
+    Row(_S, "header_timeout_s", Number(0.1, 300), "How long a client may take for its headers.", "seconds"),
+    Row(_S, "body_timeout_s", Number(0.1, 300), "How long a client may take for its body.", "seconds"),
+    Row(
+        _S,
+        "answer_timeout_s",
+        Number(0.1, 300),
+        "How long storing may take after the body is there; then 503, and the provider tries again.",
+        "seconds",
+    ),
+    Row(_S, "max_in_flight", Whole(1, 100_000), "Requests being judged or stored at once; one more is answered 503."),
+    Row(_S, "drain_s", Number(0, 3600), "How long requests and deliveries may finish after SIGTERM.", "seconds"),
+    Row(_D, "url", StoreUrl(), "The store. A relative path counts from the configuration file."),
+    Row(
+        _D,
+        "keyring",
+        KeyringPlace(),
+        "The keys that seal bodies and secrets at rest. The file is made, mode 0600, only together with a new store.",
+        secret=True,
+    ),
+    Row(_D, "retain_days", Whole(1, 36_500), "How long events and their bytes are kept.", "days"),
+    Row(_D, "dedupe_days", Whole(1, 36_500), "How long a repeated request is recognised.", "days"),
+    Row(
+        _A,
+        "keys",
+        ListOf(Secret(), 100),
+        "Bearer keys of the management API. None: the API is off, except on loopback with `--dev`.",
+        secret=True,
+    ),
+    Row(
+        _E,
+        "allow",
+        ListOf(Network()),
+        "Networks that outgoing calls may reach although they are private, loopback, link-local or reserved.",
+    ),
+    Row(_E, "allow_http", Switch(), "Lets outgoing URLs be http instead of https. For tests."),
+    Row(_IN, "id", Id(), "Names the source; it receives at `/in/ID`.", without="name the source"),
+    Row(
+        _IN,
+        "provider",
+        Id(),
+        "An id of `hookseal providers`.",
+        without="name its provider; `hookseal providers` lists them",
+    ),
+    Row(
+        _IN,
+        "secrets",
+        ListOf(Secret(), 100),
+        "What the provider signs with. Several while a secret rotates, the newest first.",
+        secret=True,
+    ),
+    Row(
+        _IN,
+        "retired_secrets",
+        ListOf(Secret(), 100),
+        "Secrets rotated out. Never accepted; the doctor can then say that one was used.",
+        secret=True,
+    ),
+    Row(_IN, "unsigned", Switch(), "Accepts requests without any proof; only together with `addresses`."),
+    Row(
+        _IN,
+        "addresses",
+        ListOf(NetworkOrProvider()),
+        "Networks that may call, or a provider id for its published list. Adds to the proof, never replaces it.",
+    ),
+    Row(
+        _IN,
+        "max_age_s",
+        Whole(1, 315_360_000),
+        "The oldest proof that is accepted, where it carries a time. Unset: what the provider's documents state.",
+        "seconds",
+    ),
+    Row(_IN, "stale", OneOf(("refuse",), later=("hold",)), "What becomes of a request older than `max_age_s`."),
+    Row(
+        _IN,
+        "max_body_bytes",
+        Whole(1, 16 * _MIB),
+        "The largest body of this source. Unset: `max_body_bytes` of `[server]`.",
+        "bytes",
+    ),
+    Row(_IN, "options", Options(), "Options of the provider; `hookseal providers ID` tells what each means."),
+    Row(_OUT, "id", Id(), "Names the endpoint.", without="name the endpoint"),
+    Row(_OUT, "url", Text("URL"), "Where events are posted.", without="write where its events go"),
+    Row(
+        _OUT,
+        "signing",
+        Signing(),
+        'How deliveries are signed: a signing scheme, or "none". There is no default, so that nobody sends unsigned by '
+        "mistake.",
+        secret=True,
+        without='write { scheme = "standard_webhooks", secret = "env:NAME" }, or { scheme = "none" }',
+    ),
+    Row(_OUT, "sources", ListOf(Text("id or glob", 200)), "The sources whose events go here."),
+    Row(_OUT, "types", ListOf(Text("glob", 200)), "The event types that go here, as globs over the normalised type."),
+    Row(_OUT, "format", Text("name", 64), "What is posted: `cloudevents`, `json` or `original`."),
+    Row(_OUT, "retry", Retry(), "When a failed delivery is tried again."),
+    Row(
+        _OUT,
+        "handshake",
+        OneOf(("none",), later=("cloudevents",)),
+        "How the endpoint consents before it is called.",
+    ),
+    Row(_OUT, "timeout_s", Number(0.1, 300), "How long one try may take.", "seconds"),
+    Row(_OUT, "concurrency", Whole(1, 1000), "How many tries run at once."),
+    Row(_OUT, "headers", HeaderTable(), "Headers that are added to every call.", secret=True),
+    Row(
+        _OUT,
+        "as",
+        NotYet("set format, signing, retry and timeout_s one by one"),
+        "Will preset format, signing and retries as a provider has them.",
+    ),
+    Row(_OUT, "rate_per_min", NotYet("limit `concurrency` instead"), "Will bound how many calls are made in a minute."),
+)
+
+
+def rows_of(section: Section) -> tuple[Row, ...]:
+    return tuple(row for row in ROWS if row.section is section)
