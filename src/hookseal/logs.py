@@ -1,0 +1,282 @@
+"""What hookseal says while it runs: one JSON object a line on stderr, made of an allow-list of fields.
+
+Theory of operation. A log line has a message and fields. The message is a phrase of our own in lower-case words; digits
+and anything else that could carry a value are refused. A field is known by name and by shape (`FIELDS`): what is not
+in the table, or does not look as the table says, is dropped and counted in `removed`. So nothing of a request (body,
+header values, query, signature, token) can be logged by mistake: there is no field that would take it. In tests the
+same mistakes raise (`strict`).
+
+Exceptions are logged by type and by the place in our own code where they passed, never by their text: the text of a
+parser's or a driver's error quotes its input. Records of the standard library's logging (granian, aiohttp, asyncio)
+are written by logger, level, place and exception type only, for the same reason.
+
+Loggers do not look at structlog's global configuration, so that an application that mounts the gateway keeps its own.
+"""
+
+import logging
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, TextIO
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger
+
+from hookseal.clock import SystemClock, rfc3339
+
+_ID = re.compile(r"[a-z0-9][a-z0-9_:.-]{0,127}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+_DELIVERY = re.compile(r"msg_[0-9a-f]{32}", re.ASCII)
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+_METHOD = re.compile(r"[A-Z]{1,16}", re.ASCII)
+_LISTEN = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}:[0-9]{1,5}", re.ASCII)
+_ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}", re.ASCII)
+_TYPE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}", re.ASCII)
+_PLACE = re.compile(r"[A-Za-z0-9_./<>-]{1,160}:[0-9]{1,7}", re.ASCII)
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]{0,31}", re.ASCII)
+_MESSAGE = re.compile(r"[a-z][a-z_ ,;'()-]{0,119}", re.ASCII)
+
+FIELDS: Final[dict[str, re.Pattern[str] | type]] = {
+    # who and what
+    "source": re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII),
+    "endpoint": _ID,  # `handler:module.name` too
+    "provider": re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII),
+    "event_id": _UUID,
+    "delivery_id": _DELIVERY,
+    "refusal_id": _UUID,
+    "request_id": _UUID,
+    "event_type": re.compile(r"[a-z][a-z_]{0,31}(\.[a-z_]{1,31}){0,3}", re.ASCII),
+    # what came of it
+    "reason": _CODE,
+    "code": _CODE,
+    "state": _CODE,
+    "outcome": _CODE,
+    "flag": _CODE,
+    "step": _CODE,
+    "method": _METHOD,
+    "status": int,
+    "attempt": int,
+    "count": int,
+    "bytes": int,
+    "duration_ms": int,
+    "wait_s": float,
+    # the machinery
+    "listen": _LISTEN,
+    "remote": _ADDRESS,
+    "pid": int,
+    "version": _VERSION,
+    "schema": int,
+    "signal": re.compile(r"SIG[A-Z0-9]{1,8}", re.ASCII),
+    # made here
+    "error_type": _TYPE,
+    "error_code": _CODE,
+    "error_at": _PLACE,
+    "cause_type": _TYPE,
+    "foreign": _TYPE,
+    "at": _PLACE,
+}
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+_OURS = "hookseal"
+
+
+class UnfitLogLine(AssertionError):
+    """A log call of ours has a message or a field that may not be logged. Raised in strict mode only."""
+
+
+@dataclass(slots=True)
+class _Way:
+    """How lines leave this process."""
+
+    level: int = 20
+    as_json: bool = True
+    strict: bool = False
+    stream: TextIO | None = None  # None: whatever sys.stderr is at the moment
+
+
+_way = _Way()
+_clock = SystemClock()
+_lock = threading.Lock()
+
+
+def get_logger(name: str) -> FilteringBoundLogger:
+    """A logger for one module; `name` is its `__name__`."""
+    logger = structlog.wrap_logger(
+        None,
+        processors=[_drop_quiet, _explain_exception, redact, _stamp, _write],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        cache_logger_on_first_use=False,
+    )
+    bound: FilteringBoundLogger = logger.bind(logger=name)
+    return bound
+
+
+def configure(
+    level: str = "info", json: bool = True, *, stream: TextIO | None = None, strict: bool = False
+) -> Callable[[], None]:
+    """Set how this process logs, and send the standard library's logging the same way. Returns what undoes it.
+
+    level   `debug`, `info`, `warning`, `error` or `critical`.
+    json    False gives lines for people.
+    strict  raise for a field or message that may not be logged, instead of dropping it.
+    For processes of our own; a gateway mounted in another application leaves that one's logging alone.
+    """
+    global _way
+    before, root = _way, logging.getLogger()
+    handlers, root_level = root.handlers[:], root.level
+    hooks = (threading.excepthook, sys.unraisablehook)
+    _way = _Way(level=_LEVELS[level], as_json=json, strict=strict, stream=stream)
+    root.handlers[:] = [_Foreign()]
+    root.setLevel(max(_LEVELS[level], logging.WARNING))
+    logging.captureWarnings(True)
+    threading.excepthook = _thread_failed
+    sys.unraisablehook = _unraisable
+
+    def undo() -> None:
+        global _way
+        _way = before
+        root.handlers[:] = handlers
+        root.setLevel(root_level)
+        logging.captureWarnings(False)
+        threading.excepthook, sys.unraisablehook = hooks
+
+    return undo
+
+
+def redact(logger: Any, method: str, line: EventDict) -> EventDict:
+    """Keep what `FIELDS` knows. Everything else is dropped and counted, or raises in strict mode."""
+    kept: EventDict = {}
+    removed = 0
+    for name, value in line.items():
+        if name in ("logger", "level") or (name == "event" and isinstance(value, str) and _MESSAGE.fullmatch(value)):
+            kept[name] = value
+        elif name != "event" and _fits(name, value):
+            kept[name] = str(value) if isinstance(value, str) else value
+        elif value is not None:
+            removed += 1
+            if _way.strict:
+                raise UnfitLogLine(f"{name} may not be logged, or not with such a value")
+    kept.setdefault("event", "message removed")
+    if removed:
+        kept["removed"] = removed
+    return kept
+
+
+def _fits(name: str, value: object) -> bool:
+    shape = FIELDS.get(name)
+    if shape is None or isinstance(value, bool):
+        return False
+    if isinstance(shape, re.Pattern):
+        return isinstance(value, str) and shape.fullmatch(value) is not None
+    return isinstance(value, int | float) if shape is float else isinstance(value, shape)
+
+
+def _drop_quiet(logger: Any, method: str, line: EventDict) -> EventDict:
+    level = "error" if method == "exception" else "warning" if method == "warn" else method
+    if _LEVELS.get(level, 0) < _way.level:
+        raise structlog.DropEvent
+    line["level"] = level
+    return line
+
+
+def _explain_exception(logger: Any, method: str, line: EventDict) -> EventDict:
+    """Replace `exc_info` by type, our own code and the innermost place in our own code."""
+    given = line.pop("exc_info", None)
+    error = given if isinstance(given, BaseException) else sys.exc_info()[1] if given is True else None
+    if isinstance(given, tuple) and isinstance(given[1], BaseException):
+        error = given[1]
+    if error is not None:
+        line.update(described(error))
+    return line
+
+
+def described(error: BaseException) -> dict[str, str]:
+    """The fields that tell of an exception without its text."""
+    fields = {"error_type": _type_name(type(error))}
+    code = getattr(type(error), "code", None)
+    if isinstance(code, str) and type(error).__module__.split(".")[0] == _OURS:
+        fields["error_code"] = code
+    place = place_of(error.__traceback__)
+    if place is not None:
+        fields["error_at"] = place
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        fields["cause_type"] = _type_name(type(cause))
+    return fields
+
+
+def place_of(trace: TracebackType | None) -> str | None:
+    """`receive/core.py:120`, the innermost frame of ours; of the innermost frame at all when none is ours."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(trace)]
+    if not frames:
+        return None
+    ours = [one for one in frames if f"/{_OURS}/" in one[0].replace("\\", "/")]
+    file, line = (ours or frames)[-1]
+    return f"{_short(file)}:{line}"
+
+
+def _short(file: str) -> str:
+    parts = file.replace("\\", "/").split("/")
+    if _OURS in parts:
+        return "/".join(parts[len(parts) - parts[::-1].index(_OURS) :])
+    return "/".join(parts[-2:])
+
+
+def _type_name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _stamp(logger: Any, method: str, line: EventDict) -> EventDict:
+    return {"time": rfc3339(_clock.now()), "level": line.pop("level"), "event": line.pop("event"), **line}
+
+
+def _write(logger: Any, method: str, line: EventDict) -> EventDict:
+    """Always the last: writes the line, and hands structlog nothing more to do."""
+    render = structlog.processors.JSONRenderer() if _way.as_json else _for_people
+    text = render(logger, method, line)
+    stream = _way.stream or sys.stderr
+    try:
+        with _lock:
+            stream.write(f"{text if isinstance(text, str) else text.decode()}\n")
+            stream.flush()
+    except (OSError, ValueError):
+        pass  # stderr is gone or full: a gateway does not stop for that
+    raise structlog.DropEvent
+
+
+def _for_people(logger: Any, method: str, line: MutableMapping[str, Any]) -> str:
+    first = f"{line.pop('time')} {line.pop('level'):<8}{line.pop('event')}"
+    return " ".join([first, *(f"{name}={value}" for name, value in line.items())])
+
+
+class _Foreign(logging.Handler):
+    """Records of other libraries: that something was said, by whom and where, not what."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        given = {"foreign": record.name, "at": f"{_short(record.pathname)}:{record.lineno}"}
+        line: dict[str, Any] = {name: value for name, value in given.items() if _fits(name, value)}
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exc_info"] = record.exc_info[1]
+        level = "critical" if record.levelno >= 50 else "error" if record.levelno >= 40 else "warning"
+        getattr(_foreign, level)("a library reported a problem", **line)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Never the default, which prints the record with its arguments."""
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        _ours.error("a thread ended with an exception", exc_info=failed.exc_value)
+
+
+def _unraisable(failed: Any) -> None:
+    if failed.exc_value is not None:
+        _ours.error("an exception could not be raised", exc_info=failed.exc_value)
+
+
+_ours = get_logger(__name__)
+_foreign = get_logger("foreign")
