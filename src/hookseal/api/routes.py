@@ -1,0 +1,338 @@
+"""The route table of the management API: every operation with its parameters, its answer and its handler.
+
+Handlers translate, call `Management` once, and translate back. Whatever is wrong with a request was told before one of
+them is called, but for what only `Management` can know.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from starlette.responses import Response
+
+from hookseal.api import replays, wire
+from hookseal.api.health import Check, Health, told
+from hookseal.api.metrics import CONTENT_TYPE, Metrics
+from hookseal.api.operation import Answer, Body, Call, Document, Faulty, Operation, Parameter, Rows
+from hookseal.api.problem import Fault, Problem, ProblemCode, problem
+from hookseal.api.schemas import page_of, ref
+from hookseal.api.values import DELIVERY, ENDPOINT, EVENT, REFUSAL, SOURCE, STATE, TEXT, TIME
+from hookseal.manage.operations import Management
+from hookseal.manage.release import SourceGone, StillRefused
+from hookseal.model import EndpointId, Json, SourceId
+from hookseal.store.port import Cursor, DeliveryFilter, EventFilter
+
+PREFIX = "/api/v1"
+OPENAPI_PATH = f"{PREFIX}/openapi.json"
+
+T = TypeVar("T")
+
+_MAX_CONTENT_TYPE = 256
+
+
+def operations(
+    management: Management, health: Health, metrics: Metrics, document: Callable[[], Json], *, metrics_need_key: bool
+) -> tuple[Operation, ...]:
+    """The table. document: makes the OpenAPI document, which is made from this table."""
+    return (
+        *_events(management),
+        *_deliveries(management),
+        *_quarantine(management),
+        *_registrations(management),
+        _openapi(document),
+        *_health(health),
+        _metrics(management, metrics, metrics_need_key),
+    )
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+_EVENT_ID = Parameter("id", EVENT, "the event's id")
+_SINCE = Parameter("since", TIME, "received at this time or later")
+_UNTIL = Parameter("until", TIME, "received before this time")
+
+
+def _events(management: Management) -> tuple[Operation, ...]:
+    async def list_events(call: Call) -> Answer:
+        page = await management.events(EventFilter(**call.query), call.limit, call.cursor)
+        return Rows([wire.event(one) for one in page.rows], page.next)
+
+    async def get_event(call: Call) -> Answer:
+        return Document(wire.event(await management.event(call.path["id"])))
+
+    async def get_raw(call: Call) -> Answer:
+        raw = await management.raw(call.path["id"])
+        # Never the sender's own media type: a browser must not show a stranger's HTML as a page of ours.
+        headers = {
+            "Content-Disposition": f'attachment; filename="{raw.event}.bin"',
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+        }
+        original = next((value for name, value in raw.headers if name == b"content-type"), None)
+        if original is not None and _fits_header(original):
+            headers["X-Hookseal-Content-Type"] = original.decode("ascii")
+        return Response(raw.body, headers=headers, media_type="application/octet-stream")
+
+    return (
+        Operation(
+            name="listEvents",
+            method="GET",
+            path=f"{PREFIX}/events",
+            summary="Whole events, newest first.",
+            handler=list_events,
+            query=(
+                Parameter("source", SOURCE, "the source's id"),
+                Parameter("type", TEXT, "the normalised type"),
+                Parameter("subject", TEXT, "the provider's own reference"),
+                _SINCE,
+                _UNTIL,
+            ),
+            is_paged=True,
+            schema=page_of("Event"),
+        ),
+        Operation(
+            name="getEvent",
+            method="GET",
+            path=f"{PREFIX}/events/{{id}}",
+            summary="One event.",
+            handler=get_event,
+            path_parameters=(_EVENT_ID,),
+            schema=ref("Event"),
+        ),
+        Operation(
+            name="getEventRaw",
+            method="GET",
+            path=f"{PREFIX}/events/{{id}}/raw",
+            summary="The exact bytes of the request that brought the event; its content type is a header of the answer.",
+            handler=get_raw,
+            path_parameters=(_EVENT_ID,),
+            media_type="application/octet-stream",
+            headers={"X-Hookseal-Content-Type": "the Content-Type of the request, where it is plain text"},
+        ),
+    )
+
+
+def _fits_header(value: bytes) -> bool:
+    return len(value) <= _MAX_CONTENT_TYPE and value.isascii() and value.decode("ascii").isprintable()
+
+
+# --- deliveries -----------------------------------------------------------------------------------------------------
+
+
+def _deliveries(management: Management) -> tuple[Operation, ...]:
+    async def list_deliveries(call: Call) -> Answer:
+        page = await management.deliveries(DeliveryFilter(**call.query), call.limit, call.cursor)
+        return Rows([wire.delivery(row) for row in page.rows], page.next)
+
+    async def get_delivery(call: Call) -> Answer:
+        return Document(wire.delivery_with_attempts(*await management.delivery(call.path["id"])))
+
+    async def replay(call: Call) -> Answer:
+        made = await management.replay(call.body)
+        return Document({"endpoint": call.body.endpoint, "replayed": made}, status=202)
+
+    return (
+        Operation(
+            name="listDeliveries",
+            method="GET",
+            path=f"{PREFIX}/deliveries",
+            summary="Deliveries, newest first.",
+            handler=list_deliveries,
+            query=(
+                Parameter("endpoint", ENDPOINT, "the endpoint's id"),
+                Parameter("state", STATE, "where the delivery stands"),
+                Parameter("event", EVENT, "the event's id"),
+                _SINCE,
+                _UNTIL,
+            ),
+            is_paged=True,
+            schema=page_of("Delivery"),
+        ),
+        Operation(
+            name="getDelivery",
+            method="GET",
+            path=f"{PREFIX}/deliveries/{{id}}",
+            summary="One delivery with its attempts.",
+            handler=get_delivery,
+            path_parameters=(Parameter("id", DELIVERY, "the delivery's id"),),
+            schema=ref("DeliveryWithAttempts"),
+        ),
+        Operation(
+            name="replay",
+            method="POST",
+            path=f"{PREFIX}/replays",
+            summary="Sends events again to one endpoint: those named, those whose delivery is in a state, or a time range.",
+            handler=replay,
+            body=replays.BODY,
+            status=202,
+            schema=ref("Replayed"),
+        ),
+    )
+
+
+# --- quarantine -----------------------------------------------------------------------------------------------------
+
+
+def _read_nothing(given: Json) -> Faulty | None:
+    return None if given == {} else Faulty((Fault("", "not_empty"),))
+
+
+def _quarantine(management: Management) -> tuple[Operation, ...]:
+    async def list_refusals(call: Call) -> Answer:
+        page = await management.refusals(call.query.get("source"), call.limit, call.cursor)
+        return Rows([wire.refusal(one, ()) for one in page.rows], page.next)
+
+    async def release(call: Call) -> Answer:
+        outcome = await management.release(call.path["id"])
+        if isinstance(outcome, StillRefused):
+            return problem(ProblemCode.STILL_REFUSED, extra={"reason": outcome.reason.value})
+        if isinstance(outcome, SourceGone):
+            return problem(ProblemCode.SOURCE_GONE)
+        return Document(wire.released(call.path["id"], outcome))
+
+    return (
+        Operation(
+            name="listQuarantine",
+            method="GET",
+            path=f"{PREFIX}/quarantine",
+            summary="Refused requests, newest first.",
+            handler=list_refusals,
+            query=(Parameter("source", SOURCE, "the source's id"),),
+            is_paged=True,
+            schema=page_of("Refusal"),
+        ),
+        Operation(
+            name="releaseFromQuarantine",
+            method="POST",
+            path=f"{PREFIX}/quarantine/{{id}}/release",
+            summary="Judges a refused request again, with today's secrets at the time it was received, and stores it if it holds.",
+            handler=release,
+            path_parameters=(Parameter("id", REFUSAL, "the refused request's id"),),
+            body=Body(_read_nothing),
+            schema=ref("Released"),
+            problems=(ProblemCode.STILL_REFUSED,),
+        ),
+    )
+
+
+# --- registrations --------------------------------------------------------------------------------------------------
+
+
+def _registrations(management: Management) -> tuple[Operation, ...]:
+    async def list_sources(call: Call) -> Answer:
+        return _page(management.sources(), wire.source, call)
+
+    async def get_source(call: Call) -> Answer:
+        return Document(wire.source(management.source(SourceId(call.path["id"]))))
+
+    async def list_endpoints(call: Call) -> Answer:
+        return _page(management.endpoints(), wire.endpoint, call)
+
+    async def get_endpoint(call: Call) -> Answer:
+        return Document(wire.endpoint(management.endpoint(EndpointId(call.path["id"]))))
+
+    return (
+        Operation(
+            name="listSources",
+            method="GET",
+            path=f"{PREFIX}/sources",
+            summary="The inbound registrations. What came from the file is read only here.",
+            handler=list_sources,
+            is_paged=True,
+            schema=page_of("Source"),
+        ),
+        Operation(
+            name="getSource",
+            method="GET",
+            path=f"{PREFIX}/sources/{{id}}",
+            summary="One inbound registration.",
+            handler=get_source,
+            path_parameters=(Parameter("id", SOURCE, "the source's id"),),
+            schema=ref("Source"),
+        ),
+        Operation(
+            name="listEndpoints",
+            method="GET",
+            path=f"{PREFIX}/endpoints",
+            summary="The outbound registrations. What came from the file is read only here.",
+            handler=list_endpoints,
+            is_paged=True,
+            schema=page_of("Endpoint"),
+        ),
+        Operation(
+            name="getEndpoint",
+            method="GET",
+            path=f"{PREFIX}/endpoints/{{id}}",
+            summary="One outbound registration.",
+            handler=get_endpoint,
+            path_parameters=(Parameter("id", ENDPOINT, "the endpoint's id"),),
+            schema=ref("Endpoint"),
+        ),
+    )
+
+
+def _page(rows: Sequence[T], write: Callable[[T], Mapping[str, Json]], call: Call) -> Rows:
+    """A page of what is held in memory, in the file's order. The cursor is how many rows stand before it."""
+    start = 0 if call.cursor is None else int(call.cursor)
+    end = start + call.limit
+    return Rows([dict(write(row)) for row in rows[start:end]], Cursor(str(end)) if end < len(rows) else None)
+
+
+# --- the process ----------------------------------------------------------------------------------------------------
+
+
+def _openapi(document: Callable[[], Json]) -> Operation:
+    async def get_openapi(call: Call) -> Answer:
+        return Document(document())
+
+    return Operation(
+        name="getOpenapi",
+        method="GET",
+        path=OPENAPI_PATH,
+        summary="This document.",
+        handler=get_openapi,
+        schema={"type": "object"},
+    )
+
+
+def _health(health: Health) -> tuple[Operation, ...]:
+    async def live(call: Call) -> Answer:
+        return _judged(await health.live())
+
+    async def ready(call: Call) -> Answer:
+        return _judged(await health.ready())
+
+    return tuple(
+        Operation(
+            name=name,
+            method="GET",
+            path=path,
+            summary=summary,
+            handler=handler,
+            schema=ref("Health"),
+            needs_key=False,
+        )
+        for name, path, summary, handler in (
+            ("getLiveness", "/healthz", "Whether the process works.", live),
+            ("getReadiness", "/readyz", "Whether it can receive now.", ready),
+        )
+    )
+
+
+def _judged(checks: Sequence[Check]) -> Document | Problem:
+    if all(check.ok for check in checks):
+        return Document({"status": "ok", "checks": told(checks)})
+    return problem(ProblemCode.UNAVAILABLE, extra={"checks": told(checks)})
+
+
+def _metrics(management: Management, metrics: Metrics, needs_key: bool) -> Operation:
+    async def get_metrics(call: Call) -> Answer:
+        return Response(await metrics.page(management.counts), media_type=CONTENT_TYPE)
+
+    return Operation(
+        name="getMetrics",
+        method="GET",
+        path="/metrics",
+        summary="Figures for Prometheus.",
+        handler=get_metrics,
+        media_type="text/plain",
+        needs_key=needs_key,
+    )

@@ -1,0 +1,207 @@
+"""The objects of the management API in JSON Schema 2020-12, as OpenAPI 3.1 has it: `components.schemas`.
+
+Objects of ours are closed, so that a member that `wire.py` gains or loses fails a test until it stands here as well.
+`data` of an event is open where the provider's own body stands in it.
+"""
+
+from collections.abc import Mapping
+
+from hookseal.api.values import ENDPOINT, EVENT, STATE, TIME
+from hookseal.manage.operations import MAX_REPLAYED_EVENTS
+from hookseal.manage.registered import Origin
+from hookseal.model import EventType, Flag, Json, Outcome, Reason
+
+Schema = Mapping[str, Json]
+
+_STRING: Schema = {"type": "string"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_BOOLEAN: Schema = {"type": "boolean"}
+_TIME = TIME.schema
+_STRINGS: Schema = {"type": "array", "items": _STRING}
+_OPEN: Schema = {"type": "object"}
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def page_of(name: str) -> Schema:
+    """`{"data": [...], "next": cursor|null}`"""
+    return _closed({"data": {"type": "array", "items": ref(name)}, "next": _or_null(_STRING)})
+
+
+def _closed(properties: Mapping[str, Schema], optional: tuple[str, ...] = ()) -> Schema:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": [name for name in properties if name not in optional],
+        "additionalProperties": False,
+    }
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+_DELIVERY: Mapping[str, Schema] = {
+    "id": _STRING,
+    "event": EVENT.schema,
+    "source": _STRING,
+    "type": _STRING,
+    "endpoint": _STRING,
+    "state": STATE.schema,
+    "attempt_count": _COUNT,
+    "created_at": _TIME,
+    "due_at": _or_null(
+        {**_TIME, "description": "when it is tried next; while it is being tried, the end of the lease"}
+    ),
+    "ended_at": _or_null(_TIME),
+    "last_status": _or_null(_COUNT),
+    "last_reason": _or_null(_STRING),
+}
+
+SCHEMAS: Mapping[str, Schema] = {
+    "Event": _closed(
+        {
+            "specversion": {"const": "1.0"},
+            "id": EVENT.schema,
+            "source": {"type": "string", "format": "uri-reference"},
+            "type": {"type": "string", "examples": [one.value for one in EventType]},
+            "subject": _STRING,
+            "time": _TIME,
+            "datacontenttype": {"const": "application/json"},
+            "provider": _STRING,
+            "providertype": _STRING,
+            "providerid": _STRING,
+            "receivedtime": _TIME,
+            "sequence": {"type": "string", "pattern": "^[0-9]{20}$"},
+            "data": ref("EventData"),
+        },
+        optional=("subject", "providertype", "providerid"),
+    ),
+    "EventData": _closed(
+        {
+            "outcome": {"type": "string", "enum": [one.value for one in Outcome]},
+            "final": _BOOLEAN,
+            "superseded": _BOOLEAN,
+            "flags": {"type": "array", "items": {"type": "string", "enum": [one.value for one in Flag]}},
+            "verified_claims": {
+                **_OPEN,
+                "description": "OpenID Identity Assurance Schema Definition 1.0; only where the provider verified them",
+            },
+            "claims": _OPEN,
+            "reasons": _STRINGS,
+            "payload": {"description": "the provider's body as parsed"},
+            "payload_base64": {"type": "string", "contentEncoding": "base64"},
+        },
+        optional=("verified_claims", "claims", "payload", "payload_base64"),
+    ),
+    "Delivery": _closed(_DELIVERY),
+    "DeliveryWithAttempts": _closed({**_DELIVERY, "attempts": {"type": "array", "items": ref("Attempt")}}),
+    "Attempt": _closed(
+        {
+            "number": {"type": "integer", "minimum": 1},
+            "started_at": _TIME,
+            "duration_ms": _COUNT,
+            "status": _or_null(_COUNT),
+            "reason": _or_null(_STRING),
+        }
+    ),
+    "Replay": _closed(
+        {
+            "endpoint": ENDPOINT.schema,
+            "since": _or_null(_TIME),
+            "until": _or_null(_TIME),
+            "state": _or_null(STATE.schema),
+            "events": _or_null(
+                {"type": "array", "items": EVENT.schema, "minItems": 1, "maxItems": MAX_REPLAYED_EVENTS}
+            ),
+        },
+        optional=("since", "until", "state", "events"),
+    ),
+    "Replayed": _closed({"endpoint": _STRING, "replayed": _COUNT}),
+    "Refusal": _closed(
+        {
+            "id": {"type": "string", "format": "uuid"},
+            "source": _STRING,
+            "received_at": _TIME,
+            "reason": {"type": "string", "examples": [one.value for one in Reason]},
+            "diagnosis": {"type": "array", "items": ref("Finding")},
+            "method": _STRING,
+            "url": _or_null(_STRING),
+            "remote": _or_null(_STRING),
+            "content_type": _or_null(_STRING),
+            "body_bytes": _COUNT,
+            "released_at": _or_null(_TIME),
+        }
+    ),
+    "Finding": _closed({"code": _STRING, "hint": _STRING}),
+    "Released": _closed(
+        {"id": _STRING, "released": {"const": True}, "events": {"type": "array", "items": ref("Stored")}}
+    ),
+    "Stored": _closed(
+        {
+            "id": EVENT.schema,
+            "sequence": _COUNT,
+            "duplicate": _BOOLEAN,
+            "conflict": _BOOLEAN,
+        }
+    ),
+    "Source": _closed(
+        {
+            "id": _STRING,
+            "provider": _STRING,
+            "origin": {"type": "string", "enum": [one.value for one in Origin]},
+            "path": _STRING,
+            "url": _or_null(_STRING),
+            "secrets": _COUNT,
+            "retired_secrets": _COUNT,
+            "unsigned": _BOOLEAN,
+            "addresses": _STRINGS,
+            "max_age_s": _or_null(_COUNT),
+            "stale": _STRING,
+            "max_body_bytes": _or_null(_COUNT),
+            "options": _OPEN,
+        }
+    ),
+    "Endpoint": _closed(
+        {
+            "id": _STRING,
+            "origin": {"type": "string", "enum": [one.value for one in Origin]},
+            "url": _STRING,
+            "sources": _STRINGS,
+            "types": _STRINGS,
+            "format": _STRING,
+            "signing": _STRING,
+            "secrets": _COUNT,
+            "retry": _STRING,
+            "timeout_s": {"type": "number"},
+            "concurrency": _COUNT,
+            "headers": _STRINGS,
+        }
+    ),
+    "Health": _closed(
+        {
+            "status": {"type": "string", "enum": ["ok"]},
+            "checks": {"type": "array", "items": ref("Check")},
+        }
+    ),
+    "Check": _closed({"name": _STRING, "ok": _BOOLEAN, "detail": _STRING}),
+    "Problem": {
+        "type": "object",
+        "description": "RFC 9457",
+        "properties": {
+            "type": {"type": "string", "format": "uri-reference"},
+            "title": _STRING,
+            "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            "detail": _STRING,
+            "errors": {"type": "array", "items": ref("Fault")},
+            "reason": {"type": "string", "description": "why a request that was judged again is refused still"},
+            "checks": {"type": "array", "items": ref("Check")},
+            "request_id": _STRING,
+        },
+        "required": ["type", "title", "status", "request_id"],
+        "additionalProperties": False,
+    },
+    "Fault": _closed({"pointer": _STRING, "code": _STRING}),
+}

@@ -1,0 +1,87 @@
+"""From the text of a query or a JSON value to a value of the domain: one reader and one schema for each kind.
+
+A reader takes what was given and returns the value, or raises ValueError; whoever calls it tells the caller where and
+that, never what. The schema beside it is what the OpenAPI document says of the same kind.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from unicodedata import category
+
+from hookseal.api.paging import DEFAULT_LIMIT, MAX_CURSOR_CHARS, MAX_LIMIT
+from hookseal.clock import Instant, parse_rfc3339
+from hookseal.model import DeliveryId, DeliveryState, EndpointId, EventId, Json, RefusalId, SourceId
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_DELIVERY = re.compile(r"msg_[0-9a-f]{32}", re.ASCII)
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,12})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_NUMBER = re.compile(r"[1-9]\d{0,3}", re.ASCII)
+_MAX_TEXT = 512
+_NOT_TEXT = frozenset({"Cc", "Cs"})
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """read: text in, value out, ValueError for what is not of this kind; schema: JSON Schema 2020-12."""
+
+    read: Callable[[str], Any]
+    schema: Mapping[str, Json]
+
+
+def _text(given: str) -> str:
+    """Text that may stand in a column: PostgreSQL compares no NUL, and a lone surrogate has no UTF-8."""
+    if not 1 <= len(given) <= _MAX_TEXT or any(category(one) in _NOT_TEXT for one in given):
+        raise ValueError("not text of 1 to 512 characters")
+    return given
+
+
+def _time(given: str) -> Instant:
+    """RFC 3339. A "+" that nobody escaped arrives as a blank; a blank before an offset can be nothing else."""
+    text = re.sub(r" (?=\d\d:\d\d$)", "+", given)
+    if not _TIME.fullmatch(text):
+        raise ValueError("not an RFC 3339 time")
+    try:
+        return parse_rfc3339(text.upper())
+    except OverflowError:
+        raise ValueError("not a time that we can hold") from None
+
+
+def _limit(given: str) -> int:
+    if not _NUMBER.fullmatch(given) or int(given) > MAX_LIMIT:
+        raise ValueError("not a number from 1 to 1000")
+    return int(given)
+
+
+def _event(given: str) -> EventId:
+    if not _UUID.fullmatch(given):
+        raise ValueError("not an event's id")
+    return EventId(given)
+
+
+def _delivery(given: str) -> DeliveryId:
+    if not _DELIVERY.fullmatch(given):
+        raise ValueError("not a delivery's id")
+    return DeliveryId(given)
+
+
+def _refusal(given: str) -> RefusalId:
+    if not _UUID.fullmatch(given):
+        raise ValueError("not a refused request's id")
+    return RefusalId(given)
+
+
+_UUID_SCHEMA = {"type": "string", "format": "uuid"}
+_TEXT_SCHEMA = {"type": "string", "minLength": 1, "maxLength": _MAX_TEXT}
+
+TEXT = Kind(_text, _TEXT_SCHEMA)
+TIME = Kind(_time, {"type": "string", "format": "date-time"})
+LIMIT = Kind(_limit, {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT})
+CURSOR = Kind(str, {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR_CHARS})
+STATE = Kind(DeliveryState, {"type": "string", "enum": [state.value for state in DeliveryState]})
+EVENT = Kind(_event, _UUID_SCHEMA)
+DELIVERY = Kind(_delivery, {"type": "string", "pattern": "^msg_[0-9a-f]{32}$"})
+REFUSAL = Kind(_refusal, _UUID_SCHEMA)
+SOURCE = Kind(lambda given: SourceId(_text(given)), _TEXT_SCHEMA)
+ENDPOINT = Kind(lambda given: EndpointId(_text(given)), _TEXT_SCHEMA)

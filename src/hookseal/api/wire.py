@@ -1,0 +1,110 @@
+"""Values of the domain as JSON objects. What is left out here is not told to anyone.
+
+Times are RFC 3339 in UTC. A member that has no value is null; only an event follows CloudEvents, which leaves such
+attributes out. `schemas.py` says the same of each object in JSON Schema, and a test holds the two together.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+from hookseal.clock import Instant, rfc3339
+from hookseal.manage.registered import Endpoint, Source
+from hookseal.manage.release import Released
+from hookseal.message import media_type
+from hookseal.model import Event, Finding, Json, RefusalId
+from hookseal.store.port import AttemptRow, DeliveryRow, Refusal
+
+
+def encode(document: Json) -> bytes:
+    """JSON bytes. msgspec refuses what some senders' JSON holds (lone surrogates, integers beyond 64 bits)."""
+    try:
+        return msgspec.json.encode(document)
+    except (UnicodeEncodeError, OverflowError):
+        return json.dumps(document, separators=(",", ":")).encode()
+
+
+def event(one: Event) -> dict[str, Json]:
+    return one.as_cloudevent()
+
+
+def delivery(row: DeliveryRow) -> dict[str, Json]:
+    """`due_at` of a delivery that is being tried is the end of its lease."""
+    return {
+        "id": row.id,
+        "event": row.event,
+        "source": row.source,
+        "type": row.type,
+        "endpoint": row.endpoint,
+        "state": row.state.value,
+        "attempt_count": row.attempts,
+        "created_at": rfc3339(row.created_at),
+        "due_at": _time(row.due_at),
+        "ended_at": _time(row.ended_at),
+        "last_status": row.last_status,
+        "last_reason": row.last_reason,
+    }
+
+
+def delivery_with_attempts(row: DeliveryRow, attempts: Sequence[AttemptRow]) -> dict[str, Json]:
+    return {**delivery(row), "attempts": [attempt(one) for one in attempts]}
+
+
+def attempt(row: AttemptRow) -> dict[str, Json]:
+    return {
+        "number": row.number,
+        "started_at": rfc3339(row.started_at),
+        "duration_ms": row.duration_ms,
+        "status": row.status,
+        "reason": row.reason,
+    }
+
+
+def refusal(one: Refusal, diagnosis: Sequence[Finding]) -> dict[str, Json]:
+    """Neither body nor header values: they hold personal data and the proof, and nobody has shown whose they are."""
+    content_type = next((value for name, value in one.headers if name == b"content-type"), None)
+    return {
+        "id": one.id,
+        "source": one.source,
+        "received_at": rfc3339(one.received_at),
+        "reason": one.reason,
+        "diagnosis": [{"code": finding.code, "hint": finding.hint} for finding in diagnosis],
+        "method": one.method,
+        "url": None if one.url is None else _without_query(one.url),
+        "remote": one.remote,
+        "content_type": media_type(content_type) or None,
+        "body_bytes": len(one.body),
+        "released_at": _time(one.released_at),
+    }
+
+
+def released(refused: RefusalId, outcome: Released) -> dict[str, Json]:
+    return {
+        "id": refused,
+        "released": True,
+        "events": [
+            {"id": one.event, "sequence": one.sequence, "duplicate": one.duplicate, "conflict": one.conflict}
+            for one in outcome.stored
+        ],
+    }
+
+
+def source(one: Source) -> dict[str, Json]:
+    return dataclasses.asdict(one)
+
+
+def endpoint(one: Endpoint) -> dict[str, Json]:
+    return dataclasses.asdict(one)
+
+
+def _time(instant: Instant | None) -> str | None:
+    return None if instant is None else rfc3339(instant)
+
+
+def _without_query(url: str) -> str:
+    """Some senders put their token into the query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))

@@ -1,0 +1,227 @@
+"""What an operator may do with a running gateway, once, whoever asks: the HTTP API, the dashboard or the command line.
+
+It decides what is a possible thing to ask (`Invalid` where it is not, `NotFound` where there is nothing), how much is
+read at a time, and that a release is judged before it is believed. It knows neither HTTP nor how a request is proven.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hookseal.clock import Clock, Instant
+from hookseal.delivery.endpoint import Endpoint
+from hookseal.delivery.endpoint import build as build_endpoint
+from hookseal.errors import Invalid, NotFound
+from hookseal.manage import registered
+from hookseal.manage.release import JudgeAgain, Released, ReleaseOutcome
+from hookseal.message import Headers
+from hookseal.model import DeliveryId, EndpointId, Event, EventId, RefusalId, SourceId
+from hookseal.settings import EndpointSettings, SourceSettings
+from hookseal.store.port import (
+    AttemptRow,
+    Counts,
+    Cursor,
+    DeliveryFilter,
+    DeliveryRow,
+    EventFilter,
+    Page,
+    Refusal,
+    Replay,
+    Store,
+    StoredEvent,
+)
+
+R = TypeVar("R")
+S = TypeVar("S")
+
+ReadEvent = Callable[[StoredEvent], Event]
+"""Normalises one stored event. Total: what cannot be read becomes an event with its raw bytes, never an error."""
+
+MAX_REPLAYED_EVENTS = 1000
+"""How many events one replay may name."""
+
+_STEP = 25
+_PAGE_BYTES = 8 * 1024 * 1024
+"""Whole events are read in steps of 25, and a page ends early once their bodies come to 8 MiB: what is held at a time
+stays near 25 bodies, whatever limit was asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raw:
+    """The request that brought an event, as it came; `headers` hold no credentials."""
+
+    event: EventId
+    headers: Headers
+    body: bytes
+
+
+class Management:
+    """Safe to share: it keeps nothing but what it was given."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        sources: Sequence[SourceSettings],
+        endpoints: Sequence[EndpointSettings],
+        read: ReadEvent,
+        judge_again: JudgeAgain,
+        clock: Clock,
+        public_url: str | None = None,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        """wake: tells the delivery engine of this process that something has become due."""
+        self._store = store
+        self._sources = {one.id: one for one in sources}
+        self._endpoints = {one.id: one for one in endpoints}
+        self._read = read
+        self._judge_again = judge_again
+        self._clock = clock
+        self._public_url = public_url
+        self._wake = wake
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    async def events(self, where: EventFilter, limit: int, cursor: Cursor | None) -> Page[Event]:
+        """Whole events, newest first. A page may be shorter than `limit` and still have a next one; see `_PAGE_BYTES`."""
+
+        async def step(size: int, start: Cursor | None) -> Page[StoredEvent]:
+            return await self._store.events(where, size, start)
+
+        return await _stepwise(step, lambda stored: (self._read(stored), len(stored.body)), limit, cursor)
+
+    async def event(self, event: EventId) -> Event:
+        return self._read(await self._store.event(event))
+
+    async def raw(self, event: EventId) -> Raw:
+        stored = await self._store.event(event)
+        return Raw(event=event, headers=stored.headers, body=stored.body)
+
+    # --- deliveries -------------------------------------------------------------------------------------------------
+
+    async def deliveries(self, where: DeliveryFilter, limit: int, cursor: Cursor | None) -> Page[DeliveryRow]:
+        return await self._store.deliveries(where, limit, cursor)
+
+    async def delivery(self, delivery: DeliveryId) -> tuple[DeliveryRow, Sequence[AttemptRow]]:
+        return await self._store.delivery(delivery)
+
+    async def replay(self, replay: Replay) -> int:
+        """Send events again to one endpoint; returns how many deliveries that made.
+
+        An event whose delivery to the endpoint is pending is left alone. Events that are named go whatever the endpoint
+        asked for, and so do those picked by the state of a delivery that they had; a replay of a time range keeps to
+        the endpoint's sources and types, or an endpoint would get what it never asked for. Invalid when the endpoint
+        or a named event does not exist.
+        """
+        if replay.endpoint not in self._endpoints:
+            raise Invalid("/endpoint", "there is no such endpoint")
+        if replay.events is not None:
+            await self._check_named(replay.events)
+        if replay.events is not None or replay.state is not None:
+            made = await self._store.replay(replay, self._clock.now())
+        else:
+            made = await self._replay_range(replay, build_endpoint(self._endpoints[replay.endpoint]))
+        if made:
+            self._wake()
+        return made
+
+    async def _check_named(self, events: Sequence[EventId]) -> None:
+        if not 1 <= len(events) <= MAX_REPLAYED_EVENTS:
+            raise Invalid("/events", f"names 1 to {MAX_REPLAYED_EVENTS} events")
+        for position, event in enumerate(events):
+            try:
+                await self._store.event(event)
+            except NotFound:
+                raise Invalid(f"/events/{position}", "there is no such event") from None
+
+    async def _replay_range(self, replay: Replay, endpoint: Endpoint) -> int:
+        """Step by step, each its own transaction: a long range holds up nobody who receives."""
+        now = self._clock.now()
+        where = EventFilter(since=replay.since, until=replay.until)
+        made = 0
+        cursor: Cursor | None = None
+        last_request: tuple[SourceId, Instant, bytes] | None = None
+        while True:
+            page = await self._store.events(where, _STEP, cursor)
+            asked_for: list[EventId] = []
+            for stored in page.rows:
+                if not endpoint.takes(stored.row.source, stored.row.type):
+                    continue
+                # Events of one request stand side by side; an endpoint that gets the request itself gets it once.
+                request = (stored.row.source, stored.row.received_at, stored.body) if stored.siblings > 1 else None
+                if not (endpoint.once_per_request and request is not None and request == last_request):
+                    asked_for.append(stored.row.id)
+                last_request = request
+            if asked_for:
+                made += await self._store.replay(Replay(endpoint=endpoint.id, events=tuple(asked_for)), now)
+            cursor = page.next
+            if cursor is None:
+                return made
+
+    # --- quarantine -------------------------------------------------------------------------------------------------
+
+    async def refusals(self, source: SourceId | None, limit: int, cursor: Cursor | None) -> Page[Refusal]:
+        """Refused requests, newest first. Pages are bounded as those of `events` are."""
+
+        async def step(size: int, start: Cursor | None) -> Page[Refusal]:
+            return await self._store.refusals(source, size, start)
+
+        return await _stepwise(step, lambda refusal: (refusal, len(refusal.body)), limit, cursor)
+
+    async def release(self, refusal: RefusalId) -> ReleaseOutcome:
+        """Judge a refused request again, and store it when it now holds. NotFound when there is none.
+
+        Dying between the storing and the mark leaves a stored request that looks unreleased; releasing it again finds
+        the duplicate and sets the mark.
+        """
+        outcome = await self._judge_again(await self._store.refusal(refusal))
+        if isinstance(outcome, Released):
+            await self._store.mark_released(refusal, self._clock.now())
+        return outcome
+
+    # --- registrations ----------------------------------------------------------------------------------------------
+
+    def sources(self) -> tuple[registered.Source, ...]:
+        return tuple(registered.source(one, self._public_url) for one in self._sources.values())
+
+    def source(self, source: SourceId) -> registered.Source:
+        try:
+            return registered.source(self._sources[source], self._public_url)
+        except KeyError:
+            raise NotFound("no such source") from None
+
+    def endpoints(self) -> tuple[registered.Endpoint, ...]:
+        return tuple(registered.endpoint(one) for one in self._endpoints.values())
+
+    def endpoint(self, endpoint: EndpointId) -> registered.Endpoint:
+        try:
+            return registered.endpoint(self._endpoints[endpoint])
+        except KeyError:
+            raise NotFound("no such endpoint") from None
+
+    # --- figures ----------------------------------------------------------------------------------------------------
+
+    async def counts(self) -> Counts:
+        return await self._store.counts()
+
+
+async def _stepwise(
+    step: Callable[[int, Cursor | None], Awaitable[Page[R]]],
+    take: Callable[[R], tuple[S, int]],
+    limit: int,
+    cursor: Cursor | None,
+) -> Page[S]:
+    """One page out of several short ones. take: what to keep of a row, and how many bytes its body had."""
+    taken: list[S] = []
+    held = 0
+    while True:
+        page = await step(min(_STEP, limit - len(taken)), cursor)
+        for row in page.rows:
+            one, size = take(row)
+            taken.append(one)
+            held += size
+        cursor = page.next
+        if cursor is None or len(taken) >= limit or held >= _PAGE_BYTES:
+            return Page(taken, cursor)
+        await asyncio.sleep(0)  # normalising is our own work; those who wait for an answer go between two steps

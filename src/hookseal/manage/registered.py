@@ -1,0 +1,108 @@
+"""Sources and endpoints as an operator may see them: everything but what is secret.
+
+It decides what of a registration is shown. Secrets are counted and never shown; of a header only the name, of a URL
+neither user information nor query, because both are where people put tokens.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import urlsplit, urlunsplit
+
+from hookseal.model import EndpointId, Json, ProviderId, SourceId
+from hookseal.settings import EndpointSettings, SourceSettings
+
+MASKED = "***"
+
+_SECRET_NAME = re.compile(r"secret|password|passphrase|token|private|api_?key", re.IGNORECASE)
+
+
+class Origin(StrEnum):
+    """Who made a registration. What came from the file is changed in the file."""
+
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One inbound registration. secrets and retired_secrets: how many there are; url: what the provider calls."""
+
+    id: SourceId
+    provider: ProviderId
+    origin: Origin
+    path: str
+    url: str | None
+    secrets: int
+    retired_secrets: int
+    unsigned: bool
+    addresses: tuple[str, ...]
+    max_age_s: int | None
+    stale: str
+    max_body_bytes: int | None
+    options: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One outbound registration. signing: the scheme's name; retry: the policy's name; headers: the names."""
+
+    id: EndpointId
+    origin: Origin
+    url: str
+    sources: tuple[str, ...]
+    types: tuple[str, ...]
+    format: str
+    signing: str
+    secrets: int
+    retry: str
+    timeout_s: float
+    concurrency: int
+    headers: tuple[str, ...]
+
+
+def source(settings: SourceSettings, public_url: str | None) -> Source:
+    path = f"/in/{settings.id}"
+    return Source(
+        id=settings.id,
+        provider=settings.provider,
+        origin=Origin.FILE,
+        path=path,
+        url=None if public_url is None else public_url.rstrip("/") + path,
+        secrets=len(settings.secrets),
+        retired_secrets=len(settings.retired_secrets),
+        unsigned=settings.unsigned,
+        addresses=settings.addresses,
+        max_age_s=settings.max_age_s,
+        stale=settings.stale,
+        max_body_bytes=settings.max_body_bytes,
+        options={name: MASKED if _SECRET_NAME.search(name) else value for name, value in settings.options.items()},
+    )
+
+
+def endpoint(settings: EndpointSettings) -> Endpoint:
+    return Endpoint(
+        id=settings.id,
+        origin=Origin.FILE,
+        url=without_secrets(settings.url),
+        sources=settings.sources,
+        types=settings.types,
+        format=settings.format,
+        signing=settings.signing.scheme,
+        secrets=len(settings.signing.secrets),
+        retry=settings.retry.policy,
+        timeout_s=settings.timeout_s,
+        concurrency=settings.concurrency,
+        headers=tuple(settings.headers),
+    )
+
+
+def without_secrets(url: str) -> str:
+    """`https://me:pw@host:8443/hooks?token=x#y` → `https://***@host:8443/hooks?***`."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return MASKED
+    user, at, host = parts.netloc.rpartition("@")
+    netloc = f"{MASKED}@{host}" if at and user else host
+    return urlunsplit((parts.scheme, netloc, parts.path, MASKED if parts.query else "", ""))
