@@ -19,9 +19,13 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """No answer that counts. `reason` is from the closed set of `AttemptReason`."""
+    """No answer that counts.
+
+    detail  for the operator's eyes: what to change, where that is known. Never a byte of what the other side sent.
+    """
 
     reason: AttemptReason
+    detail: str = ""
 
 
 class Egress(Protocol):
