@@ -1,0 +1,78 @@
+"""`hookseal serve`: one process, one node, until SIGTERM or Ctrl-C."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hookseal.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    def serve(
+        config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
+        listen: Annotated[str | None, typer.Option(help="HOST:PORT to receive on.")] = None,
+        data: Annotated[Path | None, typer.Option(help="Folder of the store and its key file.")] = None,
+        dev: Annotated[bool, typer.Option("--dev", help="Open the API on loopback without a key.")] = False,
+    ) -> None:
+        """Run the gateway: receive, prove, store, answer, deliver."""
+        from hookseal import logs
+        from hookseal.settings import load
+
+        settings = load(config, listen=listen, data=data, dev=dev)
+        logs.configure()
+        run(serving_until_stopped(settings, dev=dev))
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run on uvloop where there is one."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+async def serving_until_stopped(
+    settings: Settings, *, dev: bool = False, listening: Callable[[str], None] | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. `listening` is told each address when connections are accepted."""
+    from hookseal.web.app import Gateway
+    from hookseal.web.server import serving
+
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    place = str(settings.file or "")
+    tell = listening or _print_listening
+    gateway = Gateway(settings, dev=dev)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(gateway)
+        header_timeout_s = settings.server.header_timeout_s
+        address = await stack.enter_async_context(
+            serving(gateway, settings.server.listen, header_timeout_s=header_timeout_s, place=place)
+        )
+        if settings.server.manage_listen is not None:
+            await stack.enter_async_context(
+                serving(
+                    gateway.management,
+                    settings.server.manage_listen,
+                    header_timeout_s=header_timeout_s,
+                    place=place,
+                    key="[server] manage_listen",
+                )
+            )
+        tell(address.url)
+        await stopping.wait()
+
+
+def _print_listening(url: str) -> None:
+    print(f"listening on {url}", file=sys.stderr, flush=True)

@@ -1,0 +1,67 @@
+"""The decision: is this request genuine, and what does it hold? Pure: values in, a value out, nothing awaited.
+
+Nothing is parsed before the proof held. Nothing that a stranger sends can raise; an exception here is a fault of ours,
+and the service answers it with 503.
+"""
+
+from dataclasses import dataclass
+
+from hookseal.clock import Instant
+from hookseal.identity.extract import EnvelopeInvalid, Item, UnsupportedMedia, items
+from hookseal.message import Request
+from hookseal.model import Reason
+from hookseal.receive.source import Source
+from hookseal.schemes.verdict import KeyNeeded, Keys, NotProven, Proven
+
+
+@dataclass(frozen=True, slots=True)
+class Genuine:
+    """Proven, with what is to be stored. `items` is empty only for an empty CloudEvents batch."""
+
+    proof: Proven
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Certainly bad. `media_type`: proven, but in a media type that this source does not speak."""
+
+    reason: Reason
+    media_type: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """Cannot be judged before the key `kid` of the source's issuer has been looked for."""
+
+    kid: str
+
+
+Decision = Genuine | Refusal | Undecided
+
+
+def decide(source: Source, request: Request, keys: Keys, now: Instant) -> Decision:
+    """Judge one request against one source.
+
+    keys  the source's secrets, with the issuer's key set where the scheme needs one.
+    The order is fixed: address, proof, envelope. The provider and its rule come from the source, never from the request.
+    """
+    if not source.allows(request.remote):
+        return Refusal(Reason.ADDRESS_NOT_ALLOWED)
+    if source.unsigned:
+        proof = Proven()
+    else:
+        match source.scheme.verify(request, keys, now):
+            case NotProven(reason):
+                return Refusal(reason)
+            case KeyNeeded(kid):
+                return Undecided(kid)
+            case Proven() as proof:
+                pass
+    match items(source.provider, request, proof):
+        case EnvelopeInvalid():
+            return Refusal(Reason.ENVELOPE_INVALID)
+        case UnsupportedMedia():
+            return Refusal(Reason.ENVELOPE_INVALID, media_type=True)
+        case found:
+            return Genuine(proof, found)

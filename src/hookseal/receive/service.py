@@ -1,0 +1,286 @@
+"""One request on its way from the rim to the answer: decide, store, answer.
+
+Theory of operation. `receive` judges (pure, see `core`), plans the deliveries, and hands request, events, dedupe keys
+and deliveries to the store as one transaction. The answer exists only after the commit. The deliveries that this node
+took a lease on go to the engine with the event still in memory, so that the happy path never reads back. What happens
+on a crash:
+- before the commit: nothing is stored, no answer was sent, the sender tries again.
+- after the commit, before the answer: the sender tries again and is told 2xx as a duplicate.
+- after the answer: the deliveries stand in the store; their leases lapse or are voided at the next start.
+When the answer takes too long we say 503 and leave the write alone: should it commit after all, the event is there, its
+leases lapse, and the sender's next try is a duplicate.
+"""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from hookseal import probe
+from hookseal.clock import Clock, Instant
+from hookseal.errors import StoreBusy, StoreError
+from hookseal.identity.extract import Item
+from hookseal.ids import RandomBytes, new_event_id, new_refusal_id
+from hookseal.logs import get_logger
+from hookseal.message import Headers, Request
+from hookseal.model import Reason, SourceId
+from hookseal.probe import Step
+from hookseal.receive import answers, core
+from hookseal.receive.answers import Answer, Case
+from hookseal.receive.handshake import consent
+from hookseal.receive.keys import Absent, Found, KeySets, Unavailable
+from hookseal.receive.rate import RateLimit
+from hookseal.receive.source import Source
+from hookseal.schemes.verdict import Keys
+from hookseal.store.port import (
+    EventRow,
+    NewDelivery,
+    NewEvent,
+    NewRequest,
+    Refusal,
+    Store,
+    Stored,
+    StoredEvent,
+)
+
+log = get_logger(__name__)
+
+_NEVER_KEPT = frozenset({b"cookie", b"proxy-authorization"})
+_QUARANTINE_WAITING = 64
+"""Refused requests that may wait to be quarantined; beyond it they are only counted."""
+
+
+class Planner(Protocol):
+    """What the delivery engine does for the receiving side."""
+
+    def plan(self, source: SourceId, types: Sequence[str]) -> tuple[tuple[NewDelivery, ...], ...]:
+        """The deliveries of each event of one request. Those with a lease hold a place until one of the next two."""
+        ...
+
+    def stored(self, event: StoredEvent, deliveries: Sequence[NewDelivery]) -> None: ...
+
+    def abandoned(self, deliveries: Sequence[NewDelivery]) -> None: ...
+
+
+class Observer(Protocol):
+    """Who counts. Names are of our own closed sets, never of a sender."""
+
+    def answered(self, source: str, status: int) -> None: ...
+
+    def refused(self, source: str, reason: str) -> None: ...
+
+    def stored(self, source: str, new: int, duplicates: int, conflicts: int) -> None: ...
+
+
+class Receiver:
+    """Receives for all sources of one node."""
+
+    def __init__(
+        self,
+        *,
+        sources: Mapping[SourceId, Source],
+        store: Store,
+        planner: Planner,
+        key_sets: KeySets,
+        clock: Clock,
+        observer: Observer,
+        answer_timeout_s: float = 5.0,
+        random_bytes: RandomBytes = os.urandom,
+    ) -> None:
+        self.sources = sources
+        self._store = store
+        self._planner = planner
+        self._key_sets = key_sets
+        self._clock = clock
+        self._observer = observer
+        self._answer_timeout_s = answer_timeout_s
+        self._random = random_bytes
+        self._rates = {
+            source.id: RateLimit(source.allowed_rate) for source in sources.values() if source.allowed_rate is not None
+        }
+        self._quarantining: set[asyncio.Task[None]] = set()
+
+    async def receive(self, source: Source, request: Request) -> Answer:
+        """Judge and store one request. Never raises but CancelledError; a fault of ours is 503."""
+        try:
+            async with asyncio.timeout(self._answer_timeout_s):
+                result = await self._receive(source, request)
+        except TimeoutError:
+            log.warning("answer_timeout", source=source.id)
+            result = answers.answer(Case.OVERLOADED)
+        except StoreBusy:
+            result = answers.answer(Case.OVERLOADED)
+        except StoreError as error:
+            log.warning("store_unavailable", source=source.id, error=error.code)
+            result = answers.answer(Case.STORE_UNAVAILABLE)
+        except Exception as error:  # the certainty rule: whatever we did not foresee is a doubt of ours
+            log.error("receive_failed", source=source.id, exc_info=error)
+            result = answers.answer(Case.INTERNAL)
+        probe.reach(Step.ACKED)
+        self._observer.answered(source.id, result.status)
+        return result
+
+    def handshake(self, source: Source, request: Request) -> Answer:
+        """Answer an OPTIONS request: consent where the provider has such a handshake and asks rightly, else 405."""
+        result = consent(source, request)
+        self._observer.answered(source.id, result.status)
+        return result
+
+    async def judge(
+        self, source: Source, request: Request, arrived: Instant, at: Instant
+    ) -> core.Decision | Unavailable:
+        """Decide, fetching the issuer's keys where they are needed.
+
+        arrived  when the request reached us; at  the time that its proof is judged at.
+        """
+        url = source.jwks_url
+        if url is None:
+            return core.decide(source, request, source.keys, at)
+        at_hand = Keys(source.keys.secrets, self._key_sets.at_hand(url))
+        decision = core.decide(source, request, at_hand, at)
+        if not isinstance(decision, core.Undecided):
+            return decision
+        match await self._key_sets.find(url, decision.kid, arrived):
+            case Unavailable() as unavailable:
+                return unavailable
+            case Absent():
+                return core.Refusal(Reason.TOKEN_KEY_UNKNOWN)
+            case Found(key_set):
+                decision = core.decide(source, request, Keys(source.keys.secrets, key_set), at)
+                if isinstance(decision, core.Undecided):
+                    return core.Refusal(Reason.TOKEN_KEY_UNKNOWN)
+                return decision
+
+    async def store(
+        self, source: Source, request: Request, genuine: core.Genuine, received_at: Instant, flags: tuple[str, ...] = ()
+    ) -> tuple[Stored, ...]:
+        """Store a genuine request with its deliveries; hand over what is leased. Raises StoreError."""
+        plans = self._planner.plan(source.id, [item.type for item in genuine.items])
+        try:
+            new = NewRequest(
+                source=source.id,
+                received_at=received_at,
+                headers=kept_headers(source, request.headers),
+                body=request.body,
+                events=tuple(
+                    self._new_event(source, item, received_at, flags, plan)
+                    for item, plan in zip(genuine.items, plans, strict=True)
+                ),
+            )
+            probe.reach(Step.WRITE_QUEUED)
+            stored = await self._store.accept(new)
+        except BaseException:
+            self._planner.abandoned([delivery for plan in plans for delivery in plan])
+            raise
+        self._hand_over(new, stored)
+        duplicates = sum(one.duplicate for one in stored)
+        conflicts = sum(one.conflict for one in stored)
+        self._observer.stored(source.id, len(stored) - duplicates, duplicates, conflicts)
+        return stored
+
+    async def drain(self) -> None:
+        """Let refused requests that are on their way into the quarantine arrive there."""
+        await asyncio.gather(*self._quarantining, return_exceptions=True)
+
+    async def _receive(self, source: Source, request: Request) -> Answer:
+        now = self._clock.now()
+        decision = await self.judge(source, request, now, now)
+        probe.reach(Step.DECIDED)
+        match decision:
+            case Unavailable(retry_after_s):
+                return answers.answer(Case.KEYS_UNAVAILABLE, retry_after_s=retry_after_s)
+            case core.Refusal(reason, media_type):
+                self._refuse(source, request, reason, now)
+                return answers.answer(Case.MEDIA_TYPE) if media_type else answers.refused(source.provider, reason)
+            case core.Genuine() as genuine:
+                limit = self._rates.get(source.id)
+                if limit is not None and (wait_s := limit.take(now)) > 0:
+                    return answers.answer(Case.RATE, retry_after_s=wait_s)
+                if genuine.items:
+                    await self.store(source, request, genuine, now)
+                return answers.accepted(source.provider)
+            case core.Undecided():
+                return answers.answer(Case.KEYS_UNAVAILABLE)
+
+    def _new_event(
+        self, source: Source, item: Item, received_at: Instant, flags: tuple[str, ...], plan: tuple[NewDelivery, ...]
+    ) -> NewEvent:
+        return NewEvent(
+            id=new_event_id(received_at, self._random),
+            item=item.index,
+            type=item.type,
+            dedupe_key=_of_source(source.id, item.dedupe_key),
+            content=item.content,
+            provider_type=item.provider_type,
+            provider_id=item.provider_id,
+            subject=item.subject,
+            time=item.time,
+            flags=item.flags + flags,
+            deliveries=plan,
+        )
+
+    def _hand_over(self, new: NewRequest, stored: tuple[Stored, ...]) -> None:
+        for event, result in zip(new.events, stored, strict=True):
+            if not event.deliveries:
+                continue
+            if result.duplicate:
+                self._planner.abandoned(event.deliveries)
+            else:
+                self._planner.stored(_stored_event(new, event, result), event.deliveries)
+
+    def _refuse(self, source: Source, request: Request, reason: Reason, now: Instant) -> None:
+        log.info("refused", source=source.id, reason=reason.value)
+        self._observer.refused(source.id, reason.value)
+        if len(self._quarantining) >= _QUARANTINE_WAITING:
+            return
+        refusal = Refusal(
+            id=new_refusal_id(now, self._random),
+            source=source.id,
+            received_at=now,
+            reason=reason.value,
+            method=request.method,
+            url=request.url,
+            remote=request.remote,
+            headers=tuple(pair for pair in request.headers if pair[0] not in _NEVER_KEPT),
+            body=request.body,
+        )
+        task = asyncio.get_running_loop().create_task(self._quarantine(refusal))
+        self._quarantining.add(task)
+        task.add_done_callback(self._quarantining.discard)
+
+    async def _quarantine(self, refusal: Refusal) -> None:
+        try:
+            await self._store.quarantine(refusal)
+        except StoreError as error:  # best effort, as promised
+            log.info("not_quarantined", source=refusal.source, error=error.code)
+
+
+def kept_headers(source: Source, headers: Headers) -> Headers:
+    """The headers that are stored with an event: all but credentials."""
+    never = source.provider.credentials
+    return tuple(pair for pair in headers if pair[0] not in _NEVER_KEPT and pair[0] not in never)
+
+
+def _of_source(source: SourceId, key: bytes) -> bytes:
+    """The dedupe key of one source: the same bytes at another source are another event."""
+    name = source.encode()
+    return hashlib.sha256(len(name).to_bytes(2) + name + key).digest()
+
+
+def _stored_event(new: NewRequest, event: NewEvent, result: Stored) -> StoredEvent:
+    row = EventRow(
+        id=result.event,
+        source=new.source,
+        sequence=result.sequence,
+        item=event.item,
+        type=event.type,
+        received_at=new.received_at,
+        provider_type=event.provider_type,
+        provider_id=event.provider_id,
+        subject=event.subject,
+        time=event.time,
+        flags=event.flags,
+        conflicts=0,
+    )
+    return StoredEvent(row=row, headers=new.headers, body=new.body, siblings=len(new.events))

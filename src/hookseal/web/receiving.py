@@ -1,0 +1,204 @@
+"""The receiving side's rim: a bare ASGI callable for `/in/{source}`.
+
+It turns an ASGI scope into a `Request` and an `Answer` into a response, and keeps the bounds: size and time of a body,
+requests in flight, bytes in flight. It knows nothing of schemes or stores. A framework in front would double the cost
+of a request (see docs/design/).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+import msgspec
+
+from hookseal import probe
+from hookseal.message import Headers, Request
+from hookseal.model import SourceId
+from hookseal.probe import Step
+from hookseal.receive import answers
+from hookseal.receive.answers import Answer, Case
+from hookseal.receive.handshake import not_allowed
+from hookseal.receive.proxies import client_address
+from hookseal.receive.service import Receiver
+from hookseal.receive.source import Source
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+PREFIX = b"/in/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of the receiving side; beyond them 408, 413, 431 or 503.
+
+    max_header_bytes  all names and values together. The server has its own, larger bound before us.
+    max_bytes         of all bodies that are held at one time, received or still arriving.
+    """
+
+    max_headers: int = 100
+    max_header_bytes: int = 32_768
+    body_timeout_s: float = 10.0
+    max_in_flight: int = 256
+    max_bytes: int = 67_108_864
+
+
+class Receiving:
+    """ASGI app. `receiver` is None until the gateway has started."""
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
+        public_url: str | None = None,
+    ) -> None:
+        self.receiver: Receiver | None = None
+        self.in_flight = 0
+        self.bytes_in_flight = 0
+        self._limits = limits
+        self._trusted = tuple(trusted_proxies)
+        self._public_url = public_url.rstrip("/") if public_url else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.receiver is None:
+            await respond(send, answers.answer(Case.STARTING))
+            return
+        if self.in_flight >= self._limits.max_in_flight:
+            await respond(send, answers.answer(Case.OVERLOADED))
+            return
+        self.in_flight += 1
+        held = _Held(self)
+        try:
+            answer = await self._answer(self.receiver, scope, receive, held)
+            await respond(send, answer)
+            probe.reach(Step.ANSWERED)
+        finally:
+            self.in_flight -= 1
+            held.let_go()
+
+    async def _answer(self, receiver: Receiver, scope: Scope, receive: Receive, held: "_Held") -> Answer:
+        headers: Headers = tuple(map(tuple, scope["headers"]))
+        if (fault := self._headers_fault(headers)) is not None:
+            return fault
+        path = own_path(scope)
+        source = _source(receiver.sources, path)
+        if source is None:
+            return answers.answer(Case.UNKNOWN_SOURCE)
+        method: str = scope["method"]
+        if method == "OPTIONS":
+            return receiver.handshake(source, self._request(scope, headers, method, path, b""))
+        if method != "POST":
+            return not_allowed(source)
+        body = await self._body(source, headers, receive, held)
+        if isinstance(body, Answer):
+            return body
+        probe.reach(Step.BODY_READ)
+        return await receiver.receive(source, self._request(scope, headers, method, path, body))
+
+    def _headers_fault(self, headers: Headers) -> Answer | None:
+        if len(headers) > self._limits.max_headers:
+            return answers.answer(Case.HEADERS_TOO_LARGE)
+        size = hosts = 0
+        for name, value in headers:
+            size += len(name) + len(value)
+            if name == b"host":
+                hosts += 1
+                if not value:
+                    return answers.answer(Case.MALFORMED)
+        if size > self._limits.max_header_bytes:
+            return answers.answer(Case.HEADERS_TOO_LARGE)
+        return answers.answer(Case.MALFORMED) if hosts != 1 else None
+
+    async def _body(self, source: Source, headers: Headers, receive: Receive, held: "_Held") -> bytes | Answer:
+        """The whole body, or the answer that ends it. Its bytes are counted as held until the request is over."""
+        limit = source.max_body_bytes
+        declared = next((value for name, value in headers if name == b"content-length"), b"")
+        if declared.isdigit() and int(declared) > limit:
+            return answers.answer(Case.BODY_TOO_LARGE)
+        chunks: list[bytes] = []
+        try:
+            async with asyncio.timeout(self._limits.body_timeout_s):
+                while True:
+                    message = await receive()
+                    if message["type"] != "http.request":  # the client left, or its framing is broken
+                        return answers.answer(Case.MALFORMED)
+                    chunk = message.get("body", b"")
+                    if chunk:
+                        held.take(len(chunk))
+                        if held.size > limit:
+                            return answers.answer(Case.BODY_TOO_LARGE)
+                        if self.bytes_in_flight > self._limits.max_bytes:
+                            return answers.answer(Case.OVERLOADED)
+                        chunks.append(chunk)
+                    if not message.get("more_body", False):
+                        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        except TimeoutError:
+            return answers.answer(Case.TOO_SLOW)
+
+    def _request(self, scope: Scope, headers: Headers, method: str, path: bytes, body: bytes) -> Request:
+        peer = scope.get("client")
+        url = None
+        if self._public_url is not None:
+            query: bytes = scope.get("query_string", b"")
+            url = self._public_url + (path + (b"?" + query if query else b"")).decode("latin-1")
+        return Request(
+            method=method,
+            headers=headers,
+            body=body,
+            url=url,
+            remote=client_address(peer[0] if peer else None, headers, self._trusted),
+        )
+
+
+class _Held:
+    """The body bytes that one request holds."""
+
+    __slots__ = ("_owner", "size")
+
+    def __init__(self, owner: Receiving) -> None:
+        self._owner = owner
+        self.size = 0
+
+    def take(self, size: int) -> None:
+        self.size += size
+        self._owner.bytes_in_flight += size
+
+    def let_go(self) -> None:
+        self._owner.bytes_in_flight -= self.size
+
+
+def own_path(scope: Scope) -> bytes:
+    """The path below where we are mounted, as sent: no percent-decoding, no normalisation."""
+    raw = scope.get("raw_path")
+    path: bytes = raw if isinstance(raw, bytes) else str(scope["path"]).encode()
+    root = str(scope.get("root_path", "")).encode()
+    return path.removeprefix(root) if root else path
+
+
+def _source(sources: Mapping[SourceId, Source], path: bytes) -> Source | None:
+    if not path.startswith(PREFIX):
+        return None
+    return sources.get(SourceId(path[len(PREFIX) :].decode("latin-1")))
+
+
+async def respond(send: Send, answer: Answer) -> None:
+    """Send an answer. A client that has left is not our fault and not worth a word."""
+    headers = list(answer.headers)
+    body = b""
+    if answer.title is not None:
+        problem = {"type": f"urn:hookseal:problem:{answer.case}", "title": answer.title, "status": answer.status}
+        body = msgspec.json.encode(problem)
+        headers.append((b"content-type", b"application/problem+json"))
+    if answer.status != 204:
+        headers.append((b"content-length", b"%d" % len(body)))
+    if answer.close:
+        headers.append((b"connection", b"close"))
+    try:
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+    except (ConnectionError, OSError, RuntimeError):
+        return

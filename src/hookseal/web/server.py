@@ -1,0 +1,99 @@
+"""The HTTP server: granian's embedded one, inside our own process and event loop.
+
+We bind the socket ourselves. granian would bind with SO_REUSEPORT, and then a second hookseal on the same port starts
+without a word and takes half of the connections; it also cannot tell which port it got for port 0. Its supervisor is
+never used: a worker of it outlives a killed parent.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from hookseal.errors import ConfigurationError
+
+_BACKLOG = 1024
+_CONNECTIONS = 4096
+_BUFFER_BYTES = 131_072
+"""Largest head of a request that is buffered; a longer one is answered 431 by the server. Least 8192."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """`HOST:PORT` or `[IPv6]:PORT`; port 0 takes a free one. ValueError otherwise."""
+    host, colon, port = listen.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("an IPv6 address stands in brackets")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError("it must be HOST:PORT")
+    return host, int(port)
+
+
+class _BoundServer(Server):  # type: ignore[misc]
+    """granian on a socket that is already listening."""
+
+    def __init__(self, app: Any, listener: socket.socket, **settings: Any) -> None:
+        super().__init__(app, interface=Interfaces.ASGINL, **settings)
+        self._listener = listener
+
+    def _init_shared_socket(self) -> None:
+        self._shd = SocketHolder(self._listener.fileno(), False, _BACKLOG)
+        self._ssp = None
+
+
+@asynccontextmanager
+async def serving(
+    app: Any, listen: str, *, header_timeout_s: float = 10.0, place: str = "", key: str = "[server] listen"
+) -> AsyncIterator[Address]:
+    """Serve an ASGI app while the context lasts; connections are accepted from the moment it is entered.
+
+    listen  `HOST:PORT`; place and key name the setting when it cannot be used.
+    On leaving, no new connection is accepted and requests in flight are finished.
+    """
+    try:
+        host, port = parse_listen(listen)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigurationError(place, key, f"cannot listen on {listen} ({why}); choose another address") from error
+    with listener:
+        listener.setblocking(False)
+        bound = listener.getsockname()
+        server = _BoundServer(
+            app,
+            listener,
+            http=HTTPModes.http1,
+            websockets=False,
+            log_enabled=False,
+            backlog=_BACKLOG,
+            backpressure=_CONNECTIONS,
+            http1_settings=HTTP1Settings(
+                header_read_timeout=round(header_timeout_s * 1000), max_buffer_size=_BUFFER_BYTES
+            ),
+        )
+        task = asyncio.create_task(server.serve(), name="http server")
+        try:
+            yield Address(bound[0], bound[1])
+        finally:
+            server.stop()
+            await task

@@ -1,0 +1,275 @@
+"""What the kill tests are made of: signed clients that never give up, a sink that remembers, and a node to kill.
+
+The clients note every request that was answered 2xx; the sink notes every POST that it got, and verifies its signature
+with a library that is not ours. What the two know is compared with what the gateway tells over its API.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from aiohttp import ClientSession, web
+from standardwebhooks import Webhook
+
+ZIGNSEC_SECRET = "12345678-e2a2-4968-b651-5352305c9fb0"
+IDENFY_SECRET = "your-signing-secret"
+SINK_SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()
+API_KEY = "a management key of the tests"
+CERTAIN = {400, 401, 403, 404, 413}
+
+
+def configuration(sink_url: str, keys: str = "") -> str:
+    return f"""
+[server]
+listen = "127.0.0.1:0"
+[api]
+keys = ["{API_KEY}"]
+[egress]
+allow = ["127.0.0.0/8"]
+allow_http = true
+[[source]]
+id = "zignsec"
+provider = "zignsec"
+secrets = ["{ZIGNSEC_SECRET}"]
+[[source]]
+id = "idenfy"
+provider = "idenfy"
+secrets = ["{IDENFY_SECRET}"]
+[[endpoint]]
+id = "core"
+url = "{sink_url}"
+signing = {{ scheme = "standard_webhooks", secret = "{SINK_SECRET}" }}
+{keys}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One signed request of a provider."""
+
+    key: str
+    path: str
+    header: str
+    signature: str
+    body: bytes
+
+    @property
+    def raw(self) -> bytes:
+        head = (
+            f"POST {self.path} HTTP/1.1\r\nHost: gateway.test\r\nContent-Type: application/json\r\n"
+            f"{self.header}: {self.signature}\r\nContent-Length: {len(self.body)}\r\n\r\n"
+        )
+        return head.encode() + self.body
+
+
+def letter(number: int) -> Letter:
+    if number % 2:
+        key = f"61d300c2-cff8-4dc1-9abc-{number:012d}"
+        body = json.dumps({"method": "sbid-another", "id": key, "identity": {"FirstName": "LARS"}}).encode()
+        digest = hmac.digest(ZIGNSEC_SECRET.encode(), body, hashlib.sha256)
+        return Letter(key, "/in/zignsec", "X-ZignSec-Hmac-SHA256", base64.b64encode(digest).decode(), body)
+    key = f"00000000-0000-4000-8000-{number:012d}"
+    body = json.dumps({"final": True, "status": {"overall": "APPROVED"}, "scanRef": key}).encode()
+    digest = hmac.digest(IDENFY_SECRET.encode(), body, hashlib.sha256)
+    return Letter(key, "/in/idenfy", "Idenfy-Signature", digest.hex(), body)
+
+
+@dataclass(slots=True)
+class Sink:
+    """The user's service: counts every event by the provider's own reference."""
+
+    url: str = ""
+    got: Counter[str] = field(default_factory=Counter)
+    ids: dict[str, str] = field(default_factory=dict)
+    forged: int = 0
+
+
+@asynccontextmanager
+async def sink() -> AsyncIterator[Sink]:
+    state = Sink()
+    judge = Webhook(SINK_SECRET)
+
+    async def take(request: web.Request) -> web.Response:
+        body = await request.read()
+        try:
+            judge.verify(body, {name.lower(): value for name, value in request.headers.items()})
+        except Exception:  # noqa: BLE001 - whatever the library says, it is not a good signature
+            state.forged += 1
+            return web.Response(status=400)
+        event = json.loads(body)
+        state.got[event["subject"]] += 1
+        state.ids.setdefault(request.headers["webhook-id"], event["subject"])
+        return web.Response(status=200)
+
+    app = web.Application()
+    app.router.add_post("/hook", take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    state.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    try:
+        yield state
+    finally:
+        await runner.cleanup()
+
+
+class Node:
+    """One process of the gateway."""
+
+    def __init__(self, config: Path) -> None:
+        self.config = config
+        self.process: asyncio.subprocess.Process | None = None
+        self.url = ""
+
+    async def start(self, *plug: str) -> bool:
+        """True once it listens; False when it died before (its plug was pulled while it started)."""
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(Path(__file__).with_name("node.py")),
+            str(self.config),
+            *plug,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=(self.config.parent / "node.log").open("ab"),
+        )
+        assert self.process.stdout is not None
+        line = await asyncio.wait_for(self.process.stdout.readline(), 30)
+        if not line:
+            await self.process.wait()
+            return False
+        self.url = line.decode().split()[1]
+        return True
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+    async def stop(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        return await asyncio.wait_for(self.process.wait(), 60)
+
+
+class Clients:
+    """Signed clients: each request is sent until it was answered 2xx; some that were are sent again."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._numbers = iter(range(1, 10_000_000))
+        self._unanswered: list[int] = []
+        self.acked: set[str] = set()
+        self.statuses: Counter[int] = Counter()
+        self.duplicates = 0
+        self.progress = asyncio.Event()
+
+    async def run(self, url: str, connections: int, until_acked: int | None = None) -> None:
+        """Send until the node is gone, or until `until_acked` events in all have been acknowledged."""
+        await asyncio.gather(*(self._one(url, until_acked) for _ in range(connections)))
+
+    async def settle(self, url: str) -> None:
+        """Send what was never answered."""
+        while self._unanswered:
+            await self._one(url, len(self.acked) + len(self._unanswered), only_unanswered=True)
+
+    async def _one(self, url: str, until_acked: int | None, *, only_unanswered: bool = False) -> None:
+        parts = urlsplit(url)
+        try:
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        except OSError:
+            return
+        try:
+            while until_acked is None or len(self.acked) < until_acked:
+                if only_unanswered and not self._unanswered:
+                    return
+                number = self._next()
+                one = letter(number)
+                try:
+                    writer.write(one.raw)
+                    status = await _status(reader)
+                except (OSError, asyncio.IncompleteReadError, ValueError):
+                    self._unanswered.append(number)
+                    return
+                self.statuses[status] += 1
+                if 200 <= status < 300:
+                    self.duplicates += one.key in self.acked
+                    self.acked.add(one.key)
+                    self.progress.set()
+                else:
+                    self._unanswered.append(number)
+        finally:
+            writer.close()
+
+    def _next(self) -> int:
+        if self._unanswered:
+            return self._unanswered.pop()
+        if self.acked and self._random.random() < 0.05:
+            return int(next(iter(self.acked)).rsplit("-", 1)[1])  # an acknowledged one again: a duplicate
+        return next(self._numbers)
+
+    async def acked_beyond(self, count: int) -> None:
+        while len(self.acked) < count:
+            self.progress.clear()
+            await self.progress.wait()
+
+
+async def _status(reader: asyncio.StreamReader) -> int:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = 0
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            length = int(value)
+    if length:
+        await reader.readexactly(length)
+    return int(head[9:12])
+
+
+async def pages(url: str, path: str) -> list[dict[str, object]]:
+    """All rows of a listing of the management API."""
+    rows: list[dict[str, object]] = []
+    cursor: str | None = ""
+    async with ClientSession(headers={"Authorization": f"Bearer {API_KEY}"}) as session:
+        while cursor is not None:
+            query = f"&cursor={cursor}" if cursor else ""
+            joint = "&" if "?" in path else "?"
+            async with session.get(f"{url}{path}{joint}limit=1000{query}") as response:
+                page = await response.json()
+                assert response.status == 200, page
+                rows.extend(page["data"])
+                cursor = page["next"]
+    return rows
+
+
+async def drained(url: str) -> None:
+    """Wait until no delivery is pending."""
+    async with ClientSession(headers={"Authorization": f"Bearer {API_KEY}"}) as session:
+        while True:
+            async with session.get(f"{url}/api/v1/deliveries?state=pending&limit=1") as response:
+                if not (await response.json())["data"]:
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def check(url: str, clients: Clients, receiver: Sink) -> None:
+    """The invariants: nothing lost, nothing stored twice, all delivered, nothing of ours looks like the sender's fault."""
+    stored = Counter(str(row["subject"]) for row in await pages(url, "/api/v1/events"))
+    assert clients.acked - stored.keys() == set(), "acknowledged and lost"
+    assert {key: count for key, count in stored.items() if count > 1} == {}, "stored twice"
+    deliveries = await pages(url, "/api/v1/deliveries")
+    assert Counter(row["state"] for row in deliveries).keys() <= {"delivered", "dead"}
+    dead = {str(row["event"]) for row in deliveries if row["state"] == "dead"}
+    assert len(deliveries) == len(stored), "an event without its delivery"
+    assert len(stored.keys() - receiver.got.keys()) <= len(dead), "neither delivered nor dead"
+    assert receiver.forged == 0
+    assert {status: count for status, count in clients.statuses.items() if status in CERTAIN} == {}
