@@ -65,23 +65,47 @@ class Keys:
     key_set   the issuer's keys by key id; two keys may share one id. None when no key set is at hand.
     """
 
-    secrets: tuple[bytes, ...] = ()
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
     key_set: Mapping[str, tuple[PublicKey, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKeys:
-    """What a request is signed with: one shared secret, or a private key of our own issuer and its id."""
+    """What a request is signed with: shared secrets, or a private key of our own issuer and its id.
 
-    secret: bytes = b""
-    private_key: object = None
+    secret   the one secret, or the newest of several.
+    secrets  all live secrets, the newest first, while one rotates; a header that takes several signatures carries one
+             for each, any other header that of the newest. () means `secret` alone.
+    id       the message's id, for schemes that sign one; "" makes one out of the body, the same at every try.
+    claims   for tokens: claims added to, or put in place of, what the scheme would say.
+    """
+
+    secret: bytes = field(default=b"", repr=False)
+    private_key: object = field(default=None, repr=False)
     kid: str = ""
     claims: Mapping[str, object] = field(default_factory=dict)
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    id: str = ""
 
 
 class Scheme(Protocol):
-    def verify(self, request: Request, keys: Keys, now: Instant) -> Verdict: ...
+    @property
+    def proof(self) -> tuple[tuple[bytes, ...], ...]:
+        """The headers that carry the proof, in lower case: one group for each part, in it the spellings of its name."""
+        ...
+
+    def verify(self, request: Request, keys: Keys, now: Instant) -> Verdict:
+        """Total: never raises, whatever the bytes. A `timestamp_stale` is said only of a proof that otherwise holds."""
+        ...
+
+    def limited(self, max_age_s: int) -> "Scheme":
+        """The same scheme, refusing proofs older than this. ConfigurationError when the proof carries no time."""
+        ...
+
+    def secret_problem(self, secret: bytes) -> str | None:
+        """Why nothing can ever be proven with this shared secret, in words that do not hold it; None when it can."""
+        ...
 
     def sign(self, request: Request, keys: SigningKeys, now: Instant) -> list[tuple[str, str]]:
-        """The headers that the provider would add, in its own spelling and order."""
+        """The headers that the provider would add, in its own spelling. ConfigurationError when the keys cannot sign."""
         ...
