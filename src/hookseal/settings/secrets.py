@@ -105,7 +105,7 @@ def _refuse_blank(secret: bytes, place: str) -> None:
     if text[0] == _BOM:
         raise Unfit(f"{place} begins with a byte order mark; save it without")
     if text != text.strip():
-        raise Unfit(f"{place} has blank space around the secret; remove it, it is never stripped")
+        raise Unfit(f"{place} has blank space at its start or end; remove it, it is never stripped")
     if "\0" in text:
         raise Unfit(f"{place} holds a zero byte; give the secret as text")
 

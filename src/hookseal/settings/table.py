@@ -162,8 +162,9 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(
         _E,
         "allow",
-        ListOf(Network()),
-        "Networks that outgoing calls may reach although they are private, loopback, link-local or reserved.",
+        ListOf(Text("CIDR, or CIDR:PORT", 100)),
+        "Networks that outgoing calls may reach although they are private, loopback, link-local or reserved. With a "
+        "port, as in `10.20.0.0/16:8443`, only that port.",
     ),
     Row(_E, "allow_http", Switch(), "Lets outgoing URLs be http instead of https. For tests."),
     Row(_IN, "id", Id(), "Names the source; it receives at `/in/ID`.", without="name the source"),

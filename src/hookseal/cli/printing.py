@@ -1,0 +1,41 @@
+"""How results and words leave: results to stdout, words for people to stderr, colour only for a terminal that wants it."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout, UTF-8 whatever the locale; escaped where the text cannot be UTF-8."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        data = json.dumps(value, indent=2).encode()
+    print_bytes(data + b"\n")
+
+
+def print_text(text: str) -> None:
+    """Lines on stdout, UTF-8 whatever the locale."""
+    print_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def print_bytes(data: bytes) -> None:
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def say(sentence: str) -> None:
+    """One line for people on stderr."""
+    print(sentence.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+
+
+def console() -> "Console":
+    """A rich console on stdout. It looks at NO_COLOR and TERM itself, and writes plain text to a pipe or a file."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())

@@ -1,0 +1,73 @@
+"""The effective settings for a person to read: the keys of `hookseal.toml`, every secret masked.
+
+Of a URL the query is masked too, since that is where people put tokens. A mask does not tell how long a secret is.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hookseal.settings.model import FILE, RetrySettings, Settings, SigningSettings
+from hookseal.settings.table import Row, Section, rows_of
+
+MASK = "***"
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON values: `{"server": {...}, ..., "source": [{...}], "endpoint": [{...}]}`. Unset keys are null."""
+    tables: dict[str, Any] = {"file": None if settings.file is None else str(settings.file)}
+    for section in Section:
+        if section.repeats:
+            tables[section.value] = [_table(section, one) for one in getattr(settings, f"{section}s")]
+        else:
+            tables[section.value] = _table(section, getattr(settings, section))
+    return tables
+
+
+def as_toml(tables: Mapping[str, Any]) -> str:
+    """What `shown` gives, as TOML. Keys that are unset are left out."""
+    lines = [f"# {tables['file'] or 'defaults'}"]
+    for section in Section:
+        given = tables[section.value]
+        for table in given if section.repeats else [given]:
+            lines += ["", f"[[{section}]]" if section.repeats else f"[{section}]"]
+            lines += [f"{name} = {_toml(value)}" for name, value in table.items() if value is not None]
+    return "\n".join(lines)
+
+
+def _table(section: Section, values: object) -> dict[str, Any]:
+    return {row.name: _value(row, getattr(values, row.name)) for row in rows_of(section) if not row.reserved}
+
+
+def _value(row: Row, value: Any) -> Any:
+    match value:
+        case SigningSettings():
+            return {"scheme": value.scheme} | ({"secrets": [MASK] * len(value.secrets)} if value.secrets else {})
+        case RetrySettings():
+            own = {"delays_s": value.delays_s, "success": value.success, "permanent": value.permanent}
+            given = {name: list(one) for name, one in own.items() if one is not None}
+            return {"policy": value.policy, **given} if given else value.policy
+        case str() if row.name == "keyring":
+            return value if value.startswith(FILE) else MASK
+        case str() if row.name == "url" and "?" in value:
+            return f"{value.partition('?')[0]}?{MASK}"
+        case Mapping():
+            return {name: MASK if row.secret else one for name, one in value.items()}
+        case tuple():
+            return [MASK if row.secret else one for one in value]
+        case _:
+            return value
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case Mapping():
+            inner = ", ".join(f"{json.dumps(name)} = {_toml(one)}" for name, one in value.items())
+            return f"{{ {inner} }}" if inner else "{}"
+        case list() | tuple():
+            return f"[{', '.join(_toml(one) for one in value)}]"
+        case bool() | int() | float() | str():
+            # A basic string of TOML takes every escape that JSON writes; 0x7f alone must be escaped by hand.
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case _:
+            return json.dumps(str(value))
