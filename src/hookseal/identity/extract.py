@@ -1,0 +1,106 @@
+"""What storing needs to know of a proven request, and no more: it stands on the road between the sender and its answer.
+
+It decides how many events a request holds, what each is called and what makes it the same event when it comes again.
+Outcome and claims are read later, from the stored bytes (`normalise`). A provider without an envelope always gives
+exactly one event, whatever the body; nothing here raises.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import msgspec
+
+from hookseal.catalogue.event_rules import Dedupe, Envelope, EventRules
+from hookseal.clock import Instant
+from hookseal.identity import cloudevents
+from hookseal.identity.body import Body, parse
+from hookseal.identity.cloudevents import EnvelopeInvalid, Unread, UnsupportedMedia
+from hookseal.identity.reading import Provider, Reading
+from hookseal.message import Headers, Request
+from hookseal.model import Json
+from hookseal.schemes.minify import minified
+from hookseal.schemes.verdict import Proven
+
+__all__ = ["EnvelopeInvalid", "Item", "UnsupportedMedia", "items", "parts"]
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+_OWN_DATA = ("type", "subject", "data", "data_base64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One event of a request.
+
+    index       which one, from 0.
+    dedupe_key  32 bytes, of proven bytes only; the source's id is not in it yet.
+    content     32 bytes, SHA-256 of this event's own data: another content under the same key is a conflict.
+    """
+
+    index: int
+    type: str
+    dedupe_key: bytes
+    content: bytes
+    provider_type: str | None = None
+    provider_id: str | None = None
+    subject: str | None = None
+    time: Instant | None = None
+    flags: tuple[str, ...] = ()
+
+
+def items(provider: Provider, request: Request, proof: Proven) -> tuple[Item, ...] | EnvelopeInvalid | UnsupportedMedia:
+    """The events of one proven request. Empty only for an empty CloudEvents batch."""
+    rules = provider.event
+    body = parse(request.body, request.value(b"content-type"), rules.numbers)
+    if rules.envelope is Envelope.NONE:
+        return (_whole(rules, request, body, proof),)
+    match cloudevents.read(request.body, body, request.value(b"content-type")):
+        case Unread():
+            return (_whole(rules, request, body, proof),)
+        case EnvelopeInvalid() | UnsupportedMedia() as wrong:
+            return wrong
+        case events:
+            return tuple(_item(rules, request.headers, event, index) for index, event in enumerate(events))
+
+
+def parts(rules: EventRules, body: bytes, content_type: bytes | None) -> tuple[Body, tuple[Json, ...] | None]:
+    """The body, and the trees of its events in the order of `items`; None where the whole body is the one event."""
+    parsed = parse(body, content_type, rules.numbers)
+    if rules.envelope is Envelope.NONE:
+        return parsed, None
+    events = cloudevents.read(body, parsed, content_type)
+    return parsed, events if isinstance(events, tuple) else None
+
+
+def _whole(rules: EventRules, request: Request, body: Body, proof: Proven) -> Item:
+    match rules.dedupe:
+        case Dedupe.CONTENT:
+            covered = proof.content if proof.content is not None else request.body
+            key = hashlib.sha256(minified(covered)).digest()
+        case _:
+            key = hashlib.sha256(request.body).digest()
+    return _read(Reading(rules, body.tree, request.headers), 0, key, key, body.flags)
+
+
+def _item(rules: EventRules, headers: Headers, event: dict[str, Json], index: int) -> Item:
+    source = event["source"].encode()
+    # The length first, so that no two pairs of source and id can run together to the same bytes.
+    key = hashlib.sha256(b"%d|%b|%b" % (len(source), source, event["id"].encode())).digest()
+    own = {name: event[name] for name in _OWN_DATA if event.get(name) is not None}
+    content = hashlib.sha256(_ENCODER.encode(own)).digest()
+    return _read(Reading(rules, event, headers), index, key, content, ())
+
+
+def _read(reading: Reading, index: int, key: bytes, content: bytes, flags: tuple[str, ...]) -> Item:
+    rules = reading.rules
+    provider_type = reading.attribute(rules.type)
+    return Item(
+        index=index,
+        type=reading.kind(provider_type).type.value,
+        dedupe_key=key,
+        content=content,
+        provider_type=provider_type,
+        provider_id=reading.attribute(rules.id),
+        subject=reading.attribute(rules.subject),
+        time=reading.time(rules.time),
+        flags=flags,
+    )

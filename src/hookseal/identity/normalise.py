@@ -1,0 +1,93 @@
+"""From stored bytes to the normalised event: what the provider decided, and what it verified of whom.
+
+Runs off the answering path, as often as it is asked: an event is stored as the provider's bytes, and rules that learn
+to read more of them show it for old events too. What was extracted when the event was stored (type, subject, time, ...)
+stands as it was stored. Total over any bytes.
+
+`verified_claims` has the shape of OpenID Identity Assurance Schema Definition 1.0; it is given only where the rules say
+that the provider verified the fields. In every other case the same fields are `claims`.
+"""
+
+import base64
+
+from hookseal.catalogue.event_rules import ClaimRules, Field
+from hookseal.clock import rfc3339
+from hookseal.identity.body import Body, names_a_key_twice
+from hookseal.identity.extract import parts
+from hookseal.identity.reading import Provider, Reading
+from hookseal.message import Headers
+from hookseal.model import Event, Flag, Json, Outcome
+from hookseal.store.port import EventRow
+
+
+def event(provider: Provider, row: EventRow, headers: Headers, body: bytes) -> Event:
+    """The event that `row` stands for. headers, body: of the request that brought it, exactly as stored."""
+    parsed, trees = parts(provider.event, body, _value(headers, b"content-type"))
+    is_item = trees is not None and row.item < len(trees)
+    tree = trees[row.item] if trees is not None and is_item else parsed.tree
+    readable = parsed.parsed and (is_item or row.item == 0)
+    reading = Reading(provider.event, tree if readable else None, headers)
+    kind = reading.kind(row.provider_type)
+    outcome = reading.outcome(kind)
+    claims, verified = _claims(provider, reading, outcome)
+    return Event(
+        id=row.id,
+        source=row.source,
+        type=row.type,
+        time=row.time if row.time is not None else row.received_at,
+        received_at=row.received_at,
+        provider=provider.id,
+        sequence=row.sequence,
+        subject=row.subject,
+        provider_type=row.provider_type,
+        provider_id=row.provider_id,
+        outcome=outcome,
+        final=reading.is_final(kind),
+        flags=_flags(row, parsed, body),
+        verified_claims=verified,
+        claims=claims,
+        reasons=reading.reasons(kind),
+        payload=tree if readable else None,
+        payload_base64=None if readable else base64.b64encode(body).decode("ascii"),
+    )
+
+
+def _flags(row: EventRow, parsed: Body, body: bytes) -> tuple[str, ...]:
+    flags = dict.fromkeys((*row.flags, *(flag.value for flag in parsed.flags)))
+    if parsed.is_json and names_a_key_twice(body):
+        flags[Flag.DUPLICATE_KEYS.value] = None
+    if row.conflicts:
+        flags[Flag.CONFLICT.value] = None
+    return tuple(flags)
+
+
+def _claims(
+    provider: Provider, reading: Reading, outcome: Outcome
+) -> tuple[dict[str, Json] | None, dict[str, Json] | None]:
+    """(claims, verified claims); at most one of them is there."""
+    rules = provider.event.claims
+    if rules is None or not isinstance(reading.tree, dict):
+        return None, None
+    fields, found = reading.filled(rules.fields)
+    if not found:
+        return None, None
+    if not (rules.verified and outcome is Outcome.APPROVED and reading.holds(rules.when)):
+        return fields, None
+    return None, {"verification": _verification(provider, rules, reading), "claims": fields}
+
+
+def _verification(provider: Provider, rules: ClaimRules, reading: Reading) -> dict[str, Json]:
+    framework = rules.trust_framework
+    named = reading.filled(framework)[0] if isinstance(framework, Field) else framework
+    verification: dict[str, Json] = {"trust_framework": named or f"urn:hookseal:provider:{provider.id}"}
+    time = reading.time(rules.time)
+    if time is not None:
+        verification["time"] = rfc3339(time)
+    evidence = [piece for piece, found in map(reading.filled, rules.evidence) if found]
+    if evidence:
+        verification["evidence"] = evidence
+    return verification
+
+
+def _value(headers: Headers, name: bytes) -> bytes | None:
+    return next((value for key, value in headers if key == name), None)
