@@ -1,0 +1,509 @@
+"""The one loop: claim what is due, send it, record what came of it.
+
+Theory of operation
+- Each endpoint has a lane (`lane.py`). Lanes share nothing but the store: a dead endpoint harms itself only.
+- A delivery gets here on two ways. The receiving side asks for a plan before it commits; where the lane has room, a
+  slot is reserved and the delivery is *born leased* to this process, so that after the commit it is sent from memory.
+  All else (no room, retries, replays, what a dead process left) lies in the store, is due by time, and is claimed.
+- The loop sleeps until the next delivery is due, a lane has room again while work waits for it, or somebody wakes it.
+  It also looks by itself every few seconds, since another node may have made work of which nobody here knows.
+- No transaction is open while something is sent. When a try is over its slot is free at once; recording the result
+  does not hold the next try up, but it does hold the lane's bound.
+- Everything held is leased for 60 s and renewed every 10 s. A try starts only when its lease covers all of it, and one
+  that passes every deadline of its own is cut off before the lease ends. A lease that is lost takes its result along:
+  the store refuses it (`record` is False), and that is counted.
+- A crash loses nothing: leases lapse (or are voided at the next start of an embedded store) and the deliveries are due
+  again. What had been sent and not recorded is sent twice; receivers tell by `webhook-id`.
+- A delivery whose holder died with it twice is sent only while no other suspect of its lane is. At three it is dead.
+- The receiving side must end each plan with `stored` or `abandoned`, or the reserved slots are lost to it.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from random import Random
+
+from hookseal.clock import Clock, Instant, plus, seconds_between
+from hookseal.delivery.endpoint import LONGEST_TRY_S, Endpoint
+from hookseal.delivery.lane import Held, Lane, Shared
+from hookseal.delivery.observer import Observer, Silence
+from hookseal.delivery.outcome import DOUBTFUL, LOST_TOO_OFTEN, judge, losses_unexplained, lost_too_often
+from hookseal.delivery.plan import Plan
+from hookseal.destinations.port import Destinations, Failed, Parcel, Sent, Stopped
+from hookseal.errors import StoreError, StoreUnavailable
+from hookseal.ids import new_delivery_id
+from hookseal.model import AttemptReason, DeliveryId, EndpointId, Event, EventId, SourceId
+from hookseal.probe import Step, reach
+from hookseal.store.port import Claimed, Lease, NewDelivery, Result, Store, StoredEvent
+
+LEASE_S = 60.0
+HEARTBEAT_S = 10.0
+COVER_S = 5.0
+"""What a lease must have left beyond the endpoint's timeout when a try starts."""
+OVERDUE_S = LONGEST_TRY_S + 10.0
+"""A try that runs longer is cut off; looked at with each heartbeat, so at the latest 50 s after its start."""
+POLL_S = 5.0
+POLL_SOON_S = 0.25
+CLAIM_MOST = 256
+BACKLOG_MOST, BACKLOG_LEAST, BACKLOG_ALL = 512, 16, 16_384
+BUDGET_BYTES = 64 * 1024 * 1024
+_IDLE_S = 0.05
+_BIRTH_S = 10.0
+"""How long ago a lease may have been planned whose commit has just been told: the receiving side gives up far sooner."""
+_RECORD_TRIES = 20
+_LAST_S = 5.0
+"""After the grace: for what was cut off to be given back, and for results on their way into the store."""
+
+Normalise = Callable[[StoredEvent], Event]
+
+
+class Engine:
+    """Delivers. All methods belong to one event loop.
+
+    normalise  makes the event of section 6 from what is stored; called once for each event and process, as a rule.
+    random     for jitter, ids and leases; nothing secret hangs on it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        endpoints: Iterable[Endpoint],
+        destinations: Destinations,
+        *,
+        normalise: Normalise,
+        clock: Clock,
+        random: Random,
+        observer: Observer | None = None,
+    ) -> None:
+        self._store = store
+        self._normalise = normalise
+        self._clock = clock
+        self._random = random
+        self._observer: Observer = Silence() if observer is None else observer
+        self._plan = Plan(())
+        self._lanes: dict[EndpointId, Lane] = {}
+        self._held: dict[DeliveryId, Held] = {}
+        self._shared: dict[EventId, Shared] = {}
+        self._wake = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._asleep_until: Instant | None = None
+        self._unleased_at = Instant(0)
+        self._planned_item = 0
+        self._served: set[EndpointId] = set()
+        self._running = False
+        self._hurried = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._lay(tuple(endpoints), destinations)
+
+    # --- the receiving side -----------------------------------------------------------------------------------------
+
+    def plan(self, source: SourceId, type: str, *, item: int = 0) -> tuple[NewDelivery, ...]:
+        """The deliveries of one event. Slots are reserved for the born leased ones until `stored` or `abandoned`.
+
+        The items of one request are planned one right after the other, in order: an endpoint that gets the request as
+        it came (format `original`) gets it once, with the first item that it takes.
+        """
+        if item <= self._planned_item:
+            self._served.clear()
+        self._planned_item = item
+        now = self._clock.now()
+        deliveries = []
+        for endpoint in self._plan.takers(source, type):
+            if endpoint.once_per_request:
+                if endpoint.id in self._served:
+                    continue
+                self._served.add(endpoint.id)
+            deliveries.append(self._new(self._lanes[endpoint.id], now))
+        return tuple(deliveries)
+
+    def _new(self, lane: Lane, now: Instant) -> NewDelivery:
+        endpoint, delivery = lane.endpoint.id, new_delivery_id(now, self._random.randbytes)
+        if not self._running or lane.more or lane.room == 0:  # older work waits in the store: stand in line behind it
+            lane.more = True
+            self._unleased_at = now
+            return NewDelivery(id=delivery, endpoint=endpoint, due_at=now)
+        lane.reserved += 1
+        until = plus(now, LEASE_S)
+        lease = Lease(self._random.getrandbits(63) or 1)
+        return NewDelivery(id=delivery, endpoint=endpoint, due_at=until, lease=lease, lease_until=until)
+
+    def stored(self, claimed: Sequence[Claimed]) -> None:
+        """Born leased deliveries are durable: send them."""
+        until = plus(self._clock.now(), LEASE_S - _BIRTH_S)
+        for claim in claimed:
+            lane = self._lanes.get(claim.endpoint)
+            if lane is None or lane.reserved == 0:
+                continue  # the endpoint was taken away meanwhile; the lease lapses
+            lane.reserved -= 1
+            self._take(claim, lane, until)
+            self._feed(lane)
+
+    def abandoned(self, deliveries: Sequence[NewDelivery]) -> None:
+        """The deliveries were not stored (the commit failed, or the event is a duplicate): their slots are free again."""
+        for delivery in deliveries:
+            lane = self._lanes.get(delivery.endpoint)
+            if lane is not None and delivery.lease is not None:
+                lane.reserved -= 1
+                self._roomier(lane)
+
+    # --- the operator's side ----------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Something may have become due: a replay, a released request, work of another process."""
+        for lane in self._lanes.values():
+            lane.more = True
+        self._wake.set()
+
+    async def start(self) -> None:
+        """Begin. Before this, the caller has voided what a dead process of an embedded store had leased."""
+        self._running = True
+        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._keep_leases())]
+
+    async def stop(self, grace_s: float) -> None:
+        """Claim nothing more, let what is being sent finish for `grace_s`, then cut it off and give all leases back."""
+        if not self._running:
+            return
+        self._running = False
+        self._wake.set()
+        await self._tasks[0]
+        await self._release([held for lane in self._lanes.values() for held in self._drop_waiting(lane)])
+        if not await self._settled(grace_s):
+            self._hurried = True
+            await asyncio.sleep(0)  # a task that has not begun could not clean up after itself
+            for held in self._held.values():
+                if held.started is not None and held.task is not None:
+                    held.task.cancel()
+            await self._settled(_LAST_S)
+        await self._release([held for lane in self._lanes.values() for held in self._drop_waiting(lane)])
+        self._ended.set()
+        await self._tasks[1]
+        reach(Step.DRAINED)
+
+    async def reconfigure(self, endpoints: Iterable[Endpoint], destinations: Destinations) -> None:
+        """Go on with these endpoints. What waits for one that is gone is given back; what is being sent to it finishes."""
+        before = self._lanes
+        self._lay(tuple(endpoints), destinations)
+        gone = [lane for endpoint, lane in before.items() if endpoint not in self._lanes]
+        await self._release([held for lane in gone for held in self._drop_waiting(lane)])
+        self.wake()
+
+    def _lay(self, endpoints: tuple[Endpoint, ...], destinations: Destinations) -> None:
+        count = max(len(endpoints), 1)
+        backlog = max(BACKLOG_LEAST, min(BACKLOG_MOST, BACKLOG_ALL // count))
+        lanes: dict[EndpointId, Lane] = {}
+        for endpoint in endpoints:
+            lane = self._lanes.get(endpoint.id)
+            if lane is None:
+                lane = Lane(endpoint, destinations[endpoint.id], backlog, BUDGET_BYTES // count)
+            else:
+                lane.endpoint, lane.destination = endpoint, destinations[endpoint.id]
+            lanes[endpoint.id] = lane
+        self._lanes = lanes
+        self._plan = Plan(endpoints)
+
+    # --- claim ------------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        trouble_s = _IDLE_S
+        while self._running:
+            self._wake.clear()
+            try:
+                wait_s = await self._round()
+                trouble_s = _IDLE_S
+            except Exception as error:  # noqa: BLE001 - whatever the store does, the loop goes on
+                self._observer.broke(None, "claim", type(error).__name__)
+                trouble_s = min(trouble_s * 2, POLL_S)
+                wait_s = trouble_s
+            if wait_s > 0:
+                self._asleep_until = plus(self._clock.now(), wait_s)
+                await self._clock.wait(self._wake, wait_s)
+                self._asleep_until = None
+
+    async def _round(self) -> float:
+        """Claim once, and say for how many seconds there is nothing to do."""
+        now = self._clock.now()
+        asked = self._asked()
+        claimed: Sequence[Claimed] = ()
+        if asked:
+            for endpoint in asked:
+                self._lanes[endpoint].more = False  # before the claim: what is told meanwhile sets it again
+            try:
+                claimed = await self._store.claim_due(asked, now, plus(now, LEASE_S))
+            except BaseException:
+                self.wake()
+                raise
+            await self._taken(claimed, asked, plus(now, LEASE_S))
+            if claimed and self._asked():
+                return 0.0
+        known = [endpoint for endpoint, lane in self._lanes.items() if not lane.more]
+        due = await self._store.next_due_at(known) if known else None
+        now = self._clock.now()
+        # What was planned without a lease a moment ago may be committed only now, and nobody tells.
+        look_s = POLL_SOON_S if seconds_between(self._unleased_at, now) < _BIRTH_S else POLL_S
+        if due is None:
+            return look_s
+        if due > now:
+            return min(seconds_between(now, due), look_s)
+        for endpoint in known:
+            if endpoint in self._lanes:
+                self._lanes[endpoint].more = True
+        if not self._asked():
+            return look_s  # no lane has room; one that gets some wakes us
+        return 0.0 if claimed or not asked else _IDLE_S  # another node was quicker: do not spin on it
+
+    def _asked(self) -> dict[EndpointId, int]:
+        """How many to claim for each lane that wants any; the share of each is the same, whatever the others' backlog."""
+        hungry = {endpoint: appetite for endpoint, lane in self._lanes.items() if (appetite := lane.appetite)}
+        share = max(CLAIM_MOST // len(hungry), 1) if hungry else 0
+        return {endpoint: min(appetite, share) for endpoint, appetite in hungry.items()}
+
+    async def _taken(self, claimed: Sequence[Claimed], asked: Mapping[EndpointId, int], until: Instant) -> None:
+        brought = dict.fromkeys(asked, 0)
+        doubtful: set[EndpointId] = set()
+        back: dict[DeliveryId, Lease] = {}
+        dying: list[Claimed] = []
+        for claim in claimed:
+            brought[claim.endpoint] = brought.get(claim.endpoint, 0) + 1
+            lane = self._lanes.get(claim.endpoint)
+            held = self._held.get(claim.id)
+            doubt = losses_unexplained(claim)
+            if held is not None:  # our own lease had lapsed while we held it: go on with the new one, never send beside
+                held.lease, held.until, held.gone = claim.lease, until, False
+            elif lane is None or not self._running:
+                back[claim.id] = claim.lease
+            elif doubt >= LOST_TOO_OFTEN:
+                dying.append(claim)
+            elif doubt >= DOUBTFUL and lane.suspects:
+                doubtful.add(claim.endpoint)
+                back[claim.id] = claim.lease
+            else:
+                if doubt >= DOUBTFUL:
+                    doubtful.add(claim.endpoint)
+                self._take(claim, lane, until, suspect=doubt >= DOUBTFUL)
+        for endpoint, number in brought.items():
+            lane = self._lanes.get(endpoint)
+            if lane is not None:
+                lane.careful = endpoint in doubtful
+                lane.more = lane.more or lane.careful or number >= asked.get(endpoint, 0)
+                self._feed(lane)
+        if back:
+            await self._store.release(back, self._clock.now())
+        for claim in dying:
+            await self._bury(claim)
+
+    async def _bury(self, claim: Claimed) -> None:
+        result = lost_too_often(claim, self._clock.now())
+        if await self._store.record(result):
+            self._observer.attempted(claim.endpoint, claim.id, result.state, result.attempt.reason, 0.0)
+
+    # --- send -------------------------------------------------------------------------------------------------------
+
+    def _take(self, claim: Claimed, lane: Lane, until: Instant, suspect: bool = False) -> None:
+        shared = self._shared.get(claim.event.row.id)
+        if shared is None:
+            shared = self._shared[claim.event.row.id] = Shared()
+        shared.users += 1
+        held = Held(claim, lane, shared, until, suspect)
+        self._held[claim.id] = held
+        lane.hold(held)
+        reach(Step.CLAIMED)
+
+    def _feed(self, lane: Lane) -> None:
+        """Start tries while the lane has free slots."""
+        while self._running and lane.waiting and lane.sending < lane.endpoint.concurrency:
+            held = lane.waiting[0]
+            left_s = seconds_between(self._clock.now(), held.until)
+            if 0 < left_s < lane.endpoint.timeout_s + COVER_S:
+                return  # the next heartbeat renews it, or finds that it is lost
+            lane.waiting.popleft()
+            if left_s <= 0:
+                self._let_go(held)
+                lane.more = True
+                continue
+            lane.sending += 1
+            held.started = self._clock.monotonic()
+            held.task = asyncio.create_task(self._carry(held))
+
+    async def _carry(self, held: Held) -> None:
+        """One delivery from its slot to its record."""
+        lane, claim = held.lane, held.claim
+        started_at, started = self._clock.now(), held.started or 0.0
+        try:
+            sent = await self._send(held, started_at)
+        finally:
+            held.started = None
+            lane.sending -= 1
+            self._feed(lane)
+        if isinstance(sent, Stopped):
+            await self._release([held])
+            return
+        seconds = self._clock.monotonic() - started
+        result = judge(
+            lane.endpoint.policy,
+            claim,
+            sent,
+            lease=held.lease,
+            started_at=started_at,
+            ended_at=self._clock.now(),
+            seconds=seconds,
+            jitter=self._random.random(),
+        )
+        try:
+            recorded = await self._record(held, result)
+        finally:
+            self._let_go(held)
+        if recorded:
+            self._observer.attempted(claim.endpoint, claim.id, result.state, result.attempt.reason, seconds)
+            self._note_due(result.due_at)
+
+    async def _send(self, held: Held, now: Instant) -> Sent:
+        claim = held.claim
+        try:
+            parcel = Parcel(
+                delivery=claim.id,
+                endpoint=claim.endpoint,
+                attempt=claim.attempts + 1,
+                event=self._normalised(held),
+                stored=claim.event,
+            )
+            reach(Step.SENDING)
+            sent = await held.lane.destination.send(parcel, now)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if held.overdue and task is not None:
+                task.uncancel()
+                sent = Failed(reason=AttemptReason.RESPONSE_TIMEOUT)
+            elif not self._running and task is not None:
+                task.uncancel()
+                return Stopped()
+            else:
+                raise
+        except Exception as error:  # noqa: BLE001 - one delivery's fault is one failed try, never the loop's end
+            self._observer.broke(claim.endpoint, "send", type(error).__name__)
+            sent = Failed(reason=AttemptReason.CONFIG_ERROR)
+        reach(Step.SENT)
+        return sent
+
+    def _normalised(self, held: Held) -> Event:
+        """The event, made once though it goes to many endpoints."""
+        shared = held.shared
+        if shared.event is None:
+            shared.event = self._normalise(held.claim.event)
+        return shared.event
+
+    # --- record -----------------------------------------------------------------------------------------------------
+
+    async def _record(self, held: Held, result: Result) -> bool:
+        """Write the result down, again and again while the lease lasts and the store cannot. True when it stands."""
+        claim, pause_s = held.claim, 0.05
+        for _ in range(_RECORD_TRIES):
+            lease = held.lease
+            try:
+                if await self._store.record(_under(result, lease)):
+                    return True
+                if held.lease == lease:
+                    self._observer.fenced(claim.endpoint, claim.id)
+                    return False
+                continue  # re-leased to ourselves in between
+            except StoreUnavailable:
+                if self._hurried or held.until <= self._clock.now():
+                    break
+            except Exception as error:  # noqa: BLE001 - the delivery is due again when its lease ends
+                self._observer.broke(claim.endpoint, "record", type(error).__name__)
+                break
+            await self._clock.wait(self._ended, pause_s)
+            pause_s = min(pause_s * 2, 5.0)
+        self._observer.unrecorded(claim.endpoint, claim.id)
+        return False
+
+    def _let_go(self, held: Held) -> None:
+        """The delivery is no longer this process's business."""
+        if self._held.pop(held.claim.id, None) is None:
+            return
+        held.shared.users -= 1
+        if not held.shared.users:
+            del self._shared[held.claim.event.row.id]
+        held.lane.let_go(held)
+        self._roomier(held.lane)
+        if not self._held:
+            self._quiet.set()
+
+    def _roomier(self, lane: Lane) -> None:
+        if lane.more and lane.appetite:
+            self._wake.set()
+
+    def _note_due(self, due_at: Instant | None) -> None:
+        """A retry is due earlier than the loop would wake by itself."""
+        if due_at is not None and (self._asleep_until is None or due_at < self._asleep_until):
+            self._asleep_until = due_at
+            self._wake.set()
+
+    # --- leases -----------------------------------------------------------------------------------------------------
+
+    async def _keep_leases(self) -> None:
+        while not await self._clock.wait(self._ended, HEARTBEAT_S):
+            self._cut_off_overdue()
+            try:
+                await self._renew()
+            except Exception as error:  # noqa: BLE001 - the next heartbeat tries again; a lease has six of them
+                self._observer.broke(None, "renew", type(error).__name__)
+            for lane in self._lanes.values():
+                self._feed(lane)
+
+    async def _renew(self) -> None:
+        now = self._clock.now()
+        ageing = plus(now, LEASE_S - HEARTBEAT_S)
+        leases = {held.claim.id: held.lease for held in self._held.values() if held.until <= ageing and not held.gone}
+        if not leases:
+            return
+        until = plus(now, LEASE_S)
+        kept = frozenset(await self._store.renew(leases, until))
+        for delivery, lease in leases.items():
+            held = self._held.get(delivery)
+            if held is None or held.lease != lease:
+                continue  # recorded meanwhile, or claimed anew
+            if delivery in kept:
+                held.until = until
+                continue
+            held.gone = True
+            if held.task is None:
+                held.lane.waiting.remove(held)
+                self._let_go(held)
+
+    def _cut_off_overdue(self) -> None:
+        limit = self._clock.monotonic() - OVERDUE_S
+        for held in self._held.values():
+            if held.started is not None and held.started <= limit and held.task is not None and not held.overdue:
+                held.overdue = True
+                held.task.cancel()
+
+    def _drop_waiting(self, lane: Lane) -> list[Held]:
+        dropped = list(lane.waiting)
+        lane.waiting.clear()
+        return dropped
+
+    async def _release(self, given_back: Collection[Held]) -> None:
+        """Give leases back untried. When the store cannot, they lapse by themselves."""
+        leases = {held.claim.id: held.lease for held in given_back if not held.gone}
+        for held in given_back:
+            held.gone = True
+        try:
+            if leases:
+                await self._store.release(leases, self._clock.now())
+        except StoreError as error:
+            self._observer.broke(None, "release", type(error).__name__)
+        finally:
+            for held in given_back:
+                self._let_go(held)
+
+    async def _settled(self, within_s: float) -> bool:
+        self._quiet.clear()
+        return not self._held or await self._clock.wait(self._quiet, within_s)
+
+
+def _under(result: Result, lease: Lease) -> Result:
+    if result.lease == lease:
+        return result
+    return Result(
+        delivery=result.delivery, lease=lease, attempt=result.attempt, state=result.state, due_at=result.due_at
+    )

@@ -1,0 +1,71 @@
+"""What one try came to: the destination's word, read by the endpoint's policy, becomes the result to record. Pure."""
+
+from hookseal.clock import Instant
+from hookseal.delivery import retry_after
+from hookseal.delivery.policy import RetryPolicy
+from hookseal.delivery.schedule import next_attempt_at
+from hookseal.delivery.states import Happening, after
+from hookseal.destinations.port import Answered, Failed, Rejected
+from hookseal.model import AttemptReason, DeliveryState
+from hookseal.store.port import AttemptRow, Claimed, Lease, Result
+
+DOUBTFUL = 2
+LOST_TOO_OFTEN = 3
+"""Holders that died with a delivery before it counts as what killed them. Each recorded try is proof of the contrary."""
+
+
+def losses_unexplained(claim: Claimed) -> int:
+    """How often the delivery's holder died with it, less the tries that it is known to have survived."""
+    return max(claim.losses - claim.attempts, 0)
+
+
+def judge(
+    policy: RetryPolicy,
+    claim: Claimed,
+    sent: Answered | Failed | Rejected,
+    *,
+    lease: Lease,
+    started_at: Instant,
+    ended_at: Instant,
+    seconds: float,
+    jitter: float,
+) -> Result:
+    """The result of the try that began at `started_at`. seconds: how long it took; jitter: 0.0 to 1.0."""
+    number = claim.attempts + 1
+    status = sent.status if isinstance(sent, Answered) else None
+    due_at: Instant | None = None
+    reason: str | None = None
+    if isinstance(sent, Rejected):
+        happening, reason = Happening.REJECTED, sent.reason
+    elif status is not None and status in policy.success:
+        happening = Happening.SUCCEEDED
+    elif status is not None and status in policy.permanent:
+        happening, reason = Happening.REFUSED, f"http_{status}"
+    else:
+        reason = sent.reason if isinstance(sent, Failed) else f"http_{sent.status}"
+        wish = retry_after.parse(sent.retry_after, ended_at) if isinstance(sent, Answered) else None
+        first_at = started_at if claim.first_attempt_at is None else claim.first_attempt_at
+        due_at = next_attempt_at(policy, number, first_at, ended_at, wish, jitter)
+        happening = Happening.EXHAUSTED if due_at is None else Happening.FAILED
+    return Result(
+        delivery=claim.id,
+        lease=lease,
+        attempt=AttemptRow(
+            number=number, started_at=started_at, duration_ms=round(seconds * 1000), status=status, reason=reason
+        ),
+        state=after(DeliveryState.PENDING, happening),
+        due_at=due_at,
+    )
+
+
+def lost_too_often(claim: Claimed, now: Instant) -> Result:
+    """The end of a delivery whose holders keep dying: dead, without another try, for the operator to look at."""
+    return Result(
+        delivery=claim.id,
+        lease=claim.lease,
+        attempt=AttemptRow(
+            number=claim.attempts + 1, started_at=now, duration_ms=0, status=None, reason=AttemptReason.WORKER_LOST
+        ),
+        state=after(DeliveryState.PENDING, Happening.LOST_TOO_OFTEN),
+        due_at=None,
+    )

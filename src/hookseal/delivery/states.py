@@ -1,0 +1,71 @@
+"""What may become of a delivery: from, event, to. Nothing else decides a transition.
+
+The table is closed. A pair of state and event that does not stand in it cannot happen, and `after` says so loudly. A
+delivery that has ended never lives again: a replay makes a new delivery of the same event, with an id of its own.
+"""
+
+from enum import StrEnum
+
+from hookseal.model import DeliveryState
+
+
+class Happening(StrEnum):
+    """What befalls a delivery."""
+
+    SUCCEEDED = "succeeded"  # a status of the policy's success set
+    FAILED = "failed"  # no success, and the schedule has another try
+    EXHAUSTED = "exhausted"  # no success, and the schedule is spent
+    REFUSED = "refused"  # a status of the policy's permanent set
+    REJECTED = "rejected"  # it can never be sent: no format, no key, no address for it
+    STOPPED = "stopped"  # we are stopping: the try does not count
+    LOST = "lost"  # its holder died or fell silent; the lease ended without a result
+    LOST_TOO_OFTEN = "lost_too_often"  # so many holders died with it that it is likely the cause
+    CANCELLED = "cancelled"  # the operator's word
+
+
+P, DELIVERED, DEAD, CANCELLED = (
+    DeliveryState.PENDING,
+    DeliveryState.DELIVERED,
+    DeliveryState.DEAD,
+    DeliveryState.CANCELLED,
+)
+
+TRANSITIONS: tuple[tuple[DeliveryState, Happening, DeliveryState], ...] = (
+    (P, Happening.SUCCEEDED, DELIVERED),
+    (P, Happening.FAILED, P),
+    (P, Happening.EXHAUSTED, DEAD),
+    (P, Happening.REFUSED, DEAD),
+    (P, Happening.REJECTED, DEAD),
+    (P, Happening.STOPPED, P),
+    (P, Happening.LOST, P),
+    (P, Happening.LOST_TOO_OFTEN, DEAD),
+    (P, Happening.CANCELLED, CANCELLED),
+)
+
+_NEXT = {(before, happening): after for before, happening, after in TRANSITIONS}
+
+
+def after(state: DeliveryState, happening: Happening) -> DeliveryState:
+    """The state that follows. ValueError for a pair that cannot be."""
+    try:
+        return _NEXT[state, happening]
+    except KeyError:
+        raise ValueError(f"{happening} cannot befall a delivery that is {state}") from None
+
+
+def is_final(state: DeliveryState) -> bool:
+    return all(before is not state for before, _, _ in TRANSITIONS)
+
+
+def table() -> str:
+    """The table as Markdown, for the documentation."""
+    rows = "".join(f"| `{before}` | {happening} | `{to}` |\n" for before, happening, to in TRANSITIONS)
+    return f"| from | what happens | to |\n|---|---|---|\n{rows}"
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram, for the documentation."""
+    lines = ["stateDiagram-v2", f"    [*] --> {P}"]
+    lines += [f"    {before} --> {to}: {happening}" for before, happening, to in TRANSITIONS]
+    lines += [f"    {state} --> [*]" for state in DeliveryState if is_final(state)]
+    return "\n".join(lines) + "\n"

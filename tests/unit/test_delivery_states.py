@@ -1,0 +1,50 @@
+"""Every row of the table of transitions, and that nothing stands beside it."""
+
+from itertools import product
+
+import pytest
+
+from hookseal.delivery.states import TRANSITIONS, Happening, after, diagram, is_final, table
+from hookseal.model import DeliveryState
+
+PENDING, DELIVERED, DEAD, CANCELLED = DeliveryState
+
+EXPECTED = {
+    Happening.SUCCEEDED: DELIVERED,
+    Happening.FAILED: PENDING,
+    Happening.EXHAUSTED: DEAD,
+    Happening.REFUSED: DEAD,
+    Happening.REJECTED: DEAD,
+    Happening.STOPPED: PENDING,
+    Happening.LOST: PENDING,
+    Happening.LOST_TOO_OFTEN: DEAD,
+    Happening.CANCELLED: CANCELLED,
+}
+
+
+@pytest.mark.parametrize("happening", Happening)
+def test_each_happening_has_one_row_from_pending(happening: Happening) -> None:
+    assert after(PENDING, happening) is EXPECTED[happening]
+    assert [row for row in TRANSITIONS if row[1] is happening] == [(PENDING, happening, EXPECTED[happening])]
+
+
+@pytest.mark.parametrize(("state", "happening"), list(product([DELIVERED, DEAD, CANCELLED], Happening)))
+def test_an_ended_delivery_stays_ended(state: DeliveryState, happening: Happening) -> None:
+    with pytest.raises(ValueError, match="cannot befall"):
+        after(state, happening)
+
+
+def test_only_pending_is_not_final() -> None:
+    assert [state for state in DeliveryState if not is_final(state)] == [PENDING]
+
+
+def test_table_and_diagram_show_every_row() -> None:
+    assert table().count("\n| `pending` |") == len(TRANSITIONS)
+    for before, happening, to in TRANSITIONS:
+        assert f"    {before} --> {to}: {happening}\n" in diagram()
+    assert "    [*] --> pending\n" in diagram()
+    assert {line for line in diagram().splitlines() if line.endswith("[*]")} == {
+        "    delivered --> [*]",
+        "    dead --> [*]",
+        "    cancelled --> [*]",
+    }
