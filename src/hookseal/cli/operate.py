@@ -1,0 +1,246 @@
+"""`hookseal events`, `deliveries`, `quarantine`, `replay`, `sources`, `endpoints`: a running gateway, over its API.
+
+Thin: options become a query, an answer becomes a table, or with `--json` stays what it is. Whatever strangers wrote is
+made harmless for the terminal before it is shown.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+Url = Annotated[
+    str | None, typer.Option("--url", envvar="HOOKSEAL_URL", help="The gateway; default http://127.0.0.1:8400.")
+]
+Key = Annotated[str | None, typer.Option("--key", envvar="HOOKSEAL_KEY", help="A key of its API.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many rows at most.")]
+After = Annotated[str | None, typer.Option("--cursor", help="Go on where an earlier page ended.")]
+Since = Annotated[str | None, typer.Option("--since", help="Received at this time or later; RFC 3339.")]
+Until = Annotated[str | None, typer.Option("--until", help="Received before this time; RFC 3339.")]
+SourceOption = Annotated[str | None, typer.Option("--source", help="Of this source.")]
+State = Annotated[str | None, typer.Option("--state", help="pending, delivered, dead or cancelled.")]
+
+_EVENT_COLUMNS = ("id", "receivedtime", "provider", "type", "subject", "outcome", "flags")
+_DELIVERY_COLUMNS = ("id", "endpoint", "state", "attempt_count", "type", "due_at", "last_status", "last_reason")
+_ATTEMPT_COLUMNS = ("number", "started_at", "duration_ms", "status", "reason")
+_REFUSAL_COLUMNS = ("id", "received_at", "source", "reason", "remote", "body_bytes", "released_at")
+_SOURCE_COLUMNS = ("id", "provider", "path", "secrets", "origin")
+_ENDPOINT_COLUMNS = ("id", "url", "sources", "types", "format", "signing", "retry", "origin")
+_ID_CHARS = 36
+
+
+def register(app: typer.Typer) -> None:
+    for command in (events, deliveries, endpoints, sources, quarantine, replay):
+        app.command(command.__name__)(command)
+
+
+def events(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID | raw ID]", help="One event, or its raw bytes.")
+    ] = None,
+    source: SourceOption = None,
+    type: Annotated[str | None, typer.Option("--type", help="Of this normalised type.")] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="Of this subject.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    cursor: After = None,
+    url: Url = None,
+    key: Key = None,
+    json: AsJson = False,
+) -> None:
+    """List events, newest first; show one; or print the exact bytes of the request that brought one."""
+    from hookseal.cli.printing import print_bytes
+    from hookseal.cli.remote import gateway, misuse, segment
+
+    there = gateway(url, key)
+    match words or []:
+        case []:
+            query = {"source": source, "type": type, "subject": subject, "since": since, "until": until}
+            page = there.page("events", query, limit, cursor)
+            rows = [{**one, "outcome": one["data"]["outcome"], "flags": one["data"]["flags"]} for one in page["data"]]
+            _print_page(page, rows, _EVENT_COLUMNS, json)
+        case ["raw", event]:
+            print_bytes(there.get_bytes(f"events/{segment(event)}/raw"))
+        case [event] if event != "raw":
+            _print_one(there.get(f"events/{segment(event)}"), json)
+        case _:
+            misuse("events: give one event's id, or `raw` and one event's id")
+
+
+def deliveries(
+    delivery: Annotated[str | None, typer.Argument(metavar="[ID]", help="One delivery, with its attempts.")] = None,
+    endpoint: Annotated[str | None, typer.Option("--endpoint", help="To this endpoint.")] = None,
+    state: State = None,
+    event: Annotated[str | None, typer.Option("--event", help="Of this event.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    cursor: After = None,
+    url: Url = None,
+    key: Key = None,
+    json: AsJson = False,
+) -> None:
+    """List deliveries, newest first; or show one with its attempts."""
+    from hookseal.cli.remote import gateway, segment
+
+    there = gateway(url, key)
+    if delivery is None:
+        query = {"endpoint": endpoint, "state": state, "event": event, "since": since, "until": until}
+        page = there.page("deliveries", query, limit, cursor)
+        _print_page(page, page["data"], _DELIVERY_COLUMNS, json)
+        return
+    one = there.get(f"deliveries/{segment(delivery)}")
+    if json:
+        _print_one(one, json)
+    else:
+        _print_one({name: value for name, value in one.items() if name != "attempts"}, json)
+        _print_table(one["attempts"], _ATTEMPT_COLUMNS)
+
+
+def endpoints(
+    endpoint: Annotated[str | None, typer.Argument(metavar="[ID]", help="One endpoint.")] = None,
+    url: Url = None,
+    key: Key = None,
+    json: AsJson = False,
+) -> None:
+    """List the endpoints that events go to, or show one."""
+    _registered("endpoints", endpoint, _ENDPOINT_COLUMNS, url, key, json)
+
+
+def sources(
+    source: Annotated[str | None, typer.Argument(metavar="[ID]", help="One source.")] = None,
+    url: Url = None,
+    key: Key = None,
+    json: AsJson = False,
+) -> None:
+    """List the sources that events come from, or show one."""
+    _registered("sources", source, _SOURCE_COLUMNS, url, key, json)
+
+
+def quarantine(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[release ID]", help="Judge a refused request again.")
+    ] = None,
+    source: SourceOption = None,
+    limit: Limit = 50,
+    cursor: After = None,
+    url: Url = None,
+    key: Key = None,
+    json: AsJson = False,
+) -> None:
+    """List refused requests; or judge one again with today's secrets, and store it if it holds."""
+    from hookseal.cli.printing import print_json, print_text
+    from hookseal.cli.remote import gateway, misuse, segment
+
+    there = gateway(url, key)
+    match words or []:
+        case []:
+            page = there.page("quarantine", {"source": source}, limit, cursor)
+            _print_page(page, page["data"], _REFUSAL_COLUMNS, json)
+        case ["release", refusal]:
+            released = there.post(f"quarantine/{segment(refusal)}/release")
+            if json:
+                print_json(released)
+            else:
+                for one in released["events"]:
+                    print_text(f"{one['id']}{' (stored before)' if one['duplicate'] else ''}")
+        case _:
+            misuse("quarantine: give nothing, or `release` and one refused request's id")
+
+
+def replay(
+    endpoint: Annotated[str, typer.Option("--endpoint", help="Where to send them again.")],
+    event: Annotated[list[str] | None, typer.Option("--event", help="This event; may be given more than once.")] = None,
+    since: Since = None,
+    until: Until = None,
+    state: State = None,
+    url: Url = None,
+    key: Key = None,
+    json: AsJson = False,
+) -> None:
+    """Send events to an endpoint again: those named, those whose delivery is in a state, a time range, or all."""
+    from hookseal.cli.printing import print_json, say
+    from hookseal.cli.remote import gateway
+
+    asked: dict[str, Any] = {
+        "endpoint": endpoint,
+        "since": since,
+        "until": until,
+        "state": state,
+        "events": event or None,
+    }
+    made = gateway(url, key).post("replays", {name: value for name, value in asked.items() if value is not None})
+    if json:
+        print_json(made)
+    else:
+        say(f"{made['replayed']} deliveries to {endpoint} are due again")
+
+
+def _registered(
+    what: str, one: str | None, columns: Sequence[str], url: str | None, key: str | None, as_json: bool
+) -> None:
+    from hookseal.cli.remote import gateway, segment
+
+    there = gateway(url, key)
+    if one is None:
+        page = there.page(what, {}, 100_000, None)
+        _print_page(page, page["data"], columns, as_json)
+    else:
+        _print_one(there.get(f"{what}/{segment(one)}"), as_json)
+
+
+def _print_page(page: dict[str, Any], rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool) -> None:
+    from hookseal.cli.printing import print_json, say
+
+    if as_json:
+        print_json(page)
+        return
+    _print_table(rows, columns)
+    if page["next"] is not None:
+        say(f"there are more: --cursor {page['next']}")
+
+
+def _print_one(one: dict[str, Any], as_json: bool) -> None:
+    from hookseal.cli.printing import print_json, print_text
+
+    if as_json:
+        print_json(one)
+        return
+    width = max(map(len, one))
+    for name, value in one.items():
+        print_text(f"{name:<{width}}  {_shown(value)}")
+
+
+def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    """Columns as wide as they must be; on a terminal that is too narrow they fold, but for ids, which people copy."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from hookseal.cli.printing import console
+
+    out = console()
+    if not out.is_terminal:
+        out.width = 10_000
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold", min_width=_ID_CHARS if column == "id" else None)
+    for row in rows:
+        table.add_row(*(Text(_shown(row.get(column))) for column in columns))
+    out.print(table)
+
+
+def _shown(value: Any) -> str:
+    """One line for one value. A null is a dash; what has structure stays JSON."""
+    import json
+
+    from hookseal.cli.remote import plain
+
+    if value is None or value == []:
+        return "-"
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return plain(", ".join(value))
+    if isinstance(value, str):
+        return plain(value)
+    return plain(json.dumps(value, ensure_ascii=False))
