@@ -13,7 +13,8 @@
     ├── SealBroken              a stored value does not open with the keyring
     ├── NotFound                404 of the management API
     ├── Invalid                 422 of the management API
-    └── FetchFailed             a key set or another document could not be fetched
+    ├── FetchFailed             a key set or another document could not be fetched
+    └── CannotFormat            an event has nothing that this format could carry     delivery ends dead
 
 Whatever a stranger can cause is a value, not an exception: see `schemes.Verdict` and `receive.core.Decision`.
 `Refused` is an exception only at the Python face, where a caller who forgets to look must not go on.
@@ -133,3 +134,9 @@ class FetchFailed(HooksealError):
     def __init__(self, reason: AttemptReason | str) -> None:
         self.reason = str(reason)
         super().__init__(self.reason)
+
+
+class CannotFormat(HooksealError):
+    """The event has nothing that this format could carry."""
+
+    code = "cannot_format"

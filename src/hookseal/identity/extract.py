@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from hookseal.catalogue.entry import Provider
 from hookseal.catalogue.event_rules import Dedupe, Envelope, EventRules
 from hookseal.clock import Instant
 from hookseal.identity import cloudevents
 from hookseal.identity.body import Body, parse
 from hookseal.identity.cloudevents import EnvelopeInvalid, Unread, UnsupportedMedia
-from hookseal.identity.reading import Provider, Reading
+from hookseal.identity.reading import Reading
 from hookseal.message import Headers, Request
 from hookseal.model import Json
 from hookseal.schemes.minify import minified

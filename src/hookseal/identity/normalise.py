@@ -10,11 +10,12 @@ that the provider verified the fields. In every other case the same fields are `
 
 import base64
 
+from hookseal.catalogue.entry import Provider
 from hookseal.catalogue.event_rules import ClaimRules, Field
 from hookseal.clock import rfc3339
 from hookseal.identity.body import Body, names_a_key_twice
 from hookseal.identity.extract import parts
-from hookseal.identity.reading import Provider, Reading
+from hookseal.identity.reading import Reading
 from hookseal.message import Headers
 from hookseal.model import Event, Flag, Json, Outcome
 from hookseal.store.port import EventRow

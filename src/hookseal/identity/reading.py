@@ -4,7 +4,6 @@ Pure and total: the tree may be any JSON value at all. What a rule does not find
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from hookseal.catalogue.event_rules import (
     OTHER,
@@ -21,21 +20,11 @@ from hookseal.catalogue.locator import MISSING
 from hookseal.clock import Instant
 from hookseal.identity import values
 from hookseal.message import Headers
-from hookseal.model import Json, Outcome, ProviderId
+from hookseal.model import Json, Outcome
 
 MAX_REASONS = 50
 _ABSENT: tuple[Json, bool] = (None, False)
 _MAX_MATCHED = 4096
-
-
-class Provider(Protocol):
-    """What of a catalogue entry is needed here."""
-
-    @property
-    def id(self) -> ProviderId: ...
-
-    @property
-    def event(self) -> EventRules: ...
 
 
 @dataclass(frozen=True, slots=True)

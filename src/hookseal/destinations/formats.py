@@ -1,0 +1,112 @@
+"""One event as the bytes of one POST: `cloudevents`, `json`, `xml` or `original`.
+
+It decides the body and its content type; it does not sign, and it adds no header of the delivery. Where the provider
+sent JSON, its own text is passed on without white space, so that `1.0`, big integers and the order of keys arrive as
+they were sent. A payload with keys named twice is the exception: two readers may pick different ones, so it is written
+again from what we read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from hookseal.catalogue.entry import Provider
+from hookseal.errors import CannotFormat
+from hookseal.identity import xml_tree
+from hookseal.identity.body import json_bytes
+from hookseal.message import Headers
+from hookseal.model import Event, Flag, Json
+from hookseal.schemes.minify import minified
+from hookseal.store.port import StoredEvent
+
+CLOUDEVENTS_TYPE = "application/cloudevents+json; charset=utf-8"
+JSON_TYPE = "application/json"
+XML_TYPE = "application/xml; charset=utf-8"
+
+EVENT_ROOT = "event"
+PAYLOAD_ROOT = "result"
+"""The root of the payload alone, as ZignSec's own XML has it."""
+
+
+class Format(StrEnum):
+    CLOUDEVENTS = "cloudevents"
+    JSON = "json"
+    XML = "xml"
+    ORIGINAL = "original"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """headers: Content-Type, and for `original` the provider's proof; in the spelling and order to send."""
+
+    body: bytes
+    headers: tuple[tuple[str, str], ...]
+
+
+def render(
+    format: Format | str, event: Event, stored: StoredEvent, provider: Provider | None, *, xml_root: str = EVENT_ROOT
+) -> Rendered:
+    """The event in one format; the same bytes each time that it is asked.
+
+    provider  None for events of one's own.
+    xml_root  `event` writes the whole normalised event, `result` its payload alone.
+    CannotFormat for json, and for xml of the payload, when the body did not parse.
+    """
+    match Format(format):
+        case Format.CLOUDEVENTS:
+            return Rendered(_cloudevent(event, stored), (("Content-Type", CLOUDEVENTS_TYPE),))
+        case Format.JSON:
+            return Rendered(_payload(event, stored), (("Content-Type", JSON_TYPE),))
+        case Format.XML:
+            tree = event.as_cloudevent() if xml_root == EVENT_ROOT else _parsed(event)
+            return Rendered(xml_tree.write(tree, xml_root), (("Content-Type", XML_TYPE),))
+        case Format.ORIGINAL:
+            return Rendered(stored.body, _original_headers(stored.headers, provider))
+
+
+def _cloudevent(event: Event, stored: StoredEvent) -> bytes:
+    envelope = event.as_cloudevent()
+    data: dict[str, Json] = envelope["data"]
+    if "payload" in data:
+        data["payload"] = msgspec.Raw(_payload(event, stored))
+    return msgspec.json.encode(envelope)
+
+
+def _payload(event: Event, stored: StoredEvent) -> bytes:
+    tree = _parsed(event)
+    sent = None if Flag.DUPLICATE_KEYS in event.flags else _sent_json(tree, stored)
+    return msgspec.json.encode(tree) if sent is None else minified(sent)
+
+
+def _parsed(event: Event) -> Json:
+    if event.payload_base64 is not None:
+        raise CannotFormat("the body did not parse")
+    return event.payload
+
+
+def _sent_json(tree: Json, stored: StoredEvent) -> bytes | None:
+    """The text that the provider wrote for this tree, or None when it wrote no JSON, or the event is not of its body."""
+    body = json_bytes(stored.body)
+    try:
+        whole = msgspec.json.decode(body)
+        if whole == tree:
+            return body
+        at = stored.row.item
+        if isinstance(whole, list) and at < len(whole) and whole[at] == tree:
+            return bytes(msgspec.json.decode(body, type=list[msgspec.Raw])[at])
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return None
+
+
+def _original_headers(headers: Headers, provider: Provider | None) -> tuple[tuple[str, str], ...]:
+    """Content type, proof and the provider's name of the event, as received; credentials never, whoever stored them."""
+    wanted: Mapping[bytes, str] = {b"content-type": "Content-Type"}
+    if provider is not None:
+        named = (place.header for place in provider.event.type if place.header is not None)
+        wanted = {**wanted, **{name: name.decode("ascii") for name in (*provider.proof_headers, *named)}}
+        wanted = {name: spelled for name, spelled in wanted.items() if name not in provider.credentials}
+    # Bytes beyond ASCII have no agreed spelling in a header, and no proof that held has any.
+    return tuple((wanted[name], value.decode("ascii")) for name, value in headers if name in wanted and value.isascii())
