@@ -136,7 +136,7 @@ class GuardedClient:
                 response = await pool.session.request(
                     method, url, headers=[*headers, *_missing(headers)], data=body or None, allow_redirects=False
                 )
-                if refused := _refused_status(response.status):
+                if refused := _refused_answer(response):
                     return Failure(reason=refused)
                 _shorten(limit, self._body_s)
                 complete = await _read(response, parts, max_bytes)
@@ -223,11 +223,11 @@ def _missing(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return [header for header in _ALWAYS if header[0].lower() not in given]
 
 
-def _refused_status(status: int) -> AttemptReason | None:
-    """Statuses that are no answer. 101 is none: we never ask to change the protocol."""
-    if 300 <= status <= 399:
-        return AttemptReason.REDIRECT_REFUSED
-    return None if 200 <= status <= 599 else AttemptReason.RESPONSE_HEADERS_INVALID
+def _refused_answer(response: aiohttp.ClientResponse) -> AttemptReason | None:
+    """Heads that are no answer. 101 is none: we never ask to change the protocol. Nor is a version that we do not speak."""
+    if response.version is None or response.version.major != 1 or not 200 <= response.status <= 599:
+        return AttemptReason.RESPONSE_HEADERS_INVALID
+    return AttemptReason.REDIRECT_REFUSED if 300 <= response.status <= 399 else None
 
 
 def _shorten(limit: asyncio.Timeout, seconds: float) -> None:
