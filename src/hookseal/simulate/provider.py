@@ -1,0 +1,288 @@
+"""One provider, played against one URL: consent first where it asks for it, then events, each tried by its policy.
+
+Everything that a receiver could tell it from the real one by is here: a proof made anew for each try (a token lives an
+hour, a retry may come after a day), the provider's own headers, its deadline, its reading of statuses, its waits. How
+the proof is made stands in the scheme, what is sent in `examples`, the waits in the delivery policies.
+
+Events go at the same time up to `concurrency`; the calls of one event go one after another, as they happen.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from hookseal.catalogue import Provider
+from hookseal.clock import Clock, Instant, plus, seconds_between
+from hookseal.delivery import retry_after
+from hookseal.delivery.policy import POLICIES, RetryPolicy
+from hookseal.delivery.schedule import next_attempt_at
+from hookseal.egress.port import Egress, Failure, Reply
+from hookseal.message import Request, headers_of
+from hookseal.schemes.verdict import Scheme, SigningKeys
+from hookseal.simulate.examples import Call
+
+_MINUTE_S = 60.0
+_RATE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+_LONGEST_CALL_S = 30.0
+
+
+class Fate(StrEnum):
+    """What a try came to, in the provider's eyes."""
+
+    ACKNOWLEDGED = "acknowledged"
+    AGAIN = "again"
+    GIVEN_UP = "given_up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """The receiver's answer to the handshake.
+
+    status        None when there was no answer; `reason` then says why, as a code of failed attempts.
+    rate_per_min  what was granted; None is no limit.
+    problem       what keeps it from being a consent, as a sentence; "" when it is one.
+    """
+
+    status: int | None
+    reason: str | None = None
+    rate_per_min: int | None = None
+    problem: str = ""
+
+    @property
+    def granted(self) -> bool:
+        return not self.problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """One POST and what came of it.
+
+    number   from 1, for one call.
+    status   None when there was no answer; `reason` then says why.
+    title    of the problem that the receiver answered, "" where it told none.
+    seconds  how long it took.
+    wait_s   with AGAIN: how long the provider waits before the next try.
+    """
+
+    call: Call
+    number: int
+    status: int | None
+    reason: str | None
+    title: str
+    seconds: float
+    fate: Fate
+    wait_s: float | None = None
+
+
+class Watcher(Protocol):
+    """Who looks on. Called on the event loop, at once."""
+
+    def consented(self, consent: Consent) -> None: ...
+
+    def tried(self, attempt: Try) -> None: ...
+
+
+class Rate:
+    """At most so many starts in any minute, and so many in a second; retries count as everything else does."""
+
+    def __init__(self, clock: Clock, per_second: float | None = None) -> None:
+        self.per_minute: int | None = None
+        self._per_second = per_second
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._starts: deque[Instant] = deque()
+        self._next: Instant | None = None
+
+    async def turn(self) -> None:
+        """Wait until one more may start."""
+        async with self._turn:
+            now = self._clock.now()
+            free = max(now, self._next or now, self._free_in_minute(now))
+            if free > now:
+                await pause(self._clock, seconds_between(now, free))
+            if self._per_second is not None:
+                self._next = plus(free, 1 / self._per_second)
+            self._starts.append(free)
+
+    def _free_in_minute(self, now: Instant) -> Instant:
+        while self._starts and self._starts[0] <= plus(now, -_MINUTE_S):
+            self._starts.popleft()
+        if self.per_minute is None or len(self._starts) < self.per_minute:
+            return now
+        return plus(self._starts[-self.per_minute], _MINUTE_S)
+
+
+class Simulator:
+    """One provider that has one URL registered.
+
+    keys        secrets or the issuer's private key.
+    policy      None takes the provider's own.
+    speed       divides the waits between tries: with 60 a minute takes a second. The rate is not touched.
+    per_second  how many requests are begun in a second at most, beside the rate that the receiver grants.
+    jitter      numbers between 0 and 1, as `next_attempt_at` takes them.
+    """
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        scheme: Scheme,
+        keys: SigningKeys,
+        url: str,
+        egress: Egress,
+        clock: Clock,
+        watcher: Watcher,
+        jitter: Callable[[], float],
+        policy: RetryPolicy | None = None,
+        speed: float = 1.0,
+        per_second: float | None = None,
+        concurrency: int = 8,
+    ) -> None:
+        self.provider = provider
+        self.url = url
+        self.policy = policy if policy is not None else POLICIES[provider.retry]
+        self._scheme = scheme
+        self._keys = keys
+        self._egress = egress
+        self._clock = clock
+        self._watcher = watcher
+        self._jitter = jitter
+        self._speed = speed
+        self._rate = Rate(clock, per_second)
+        self._places = asyncio.Semaphore(concurrency)
+        self._timeout_s = min(provider.sending.timeout_s, _LONGEST_CALL_S)
+
+    async def play(self, events: Iterable[Callable[[], tuple[Call, ...]]]) -> bool:
+        """Ask for consent where the provider does, then send all events. True when every call was acknowledged.
+
+        events  each makes the calls of one event; called when its turn comes, so that its times are of that moment.
+        """
+        if not await self.subscribe():
+            return False
+        acknowledged: list[bool] = []
+        async with asyncio.TaskGroup() as group:
+            for event in events:
+                await self._places.acquire()
+                group.create_task(self._play_one(event, acknowledged))
+        return all(acknowledged)
+
+    async def subscribe(self) -> bool:
+        """The handshake, where the provider has one. Without consent nothing may be sent."""
+        if self.provider.handshake is None:
+            return True
+        consent = await self._ask(self.provider.handshake.origins[0])
+        self._rate.per_minute = consent.rate_per_min
+        self._watcher.consented(consent)
+        return consent.granted
+
+    async def send(self, call: Call) -> bool:
+        """One call with all its tries; True when it was acknowledged."""
+        first_at = None
+        number = 0
+        waited_s = 0.0
+        while True:
+            await self._rate.turn()
+            number += 1
+            begun = self._clock.monotonic()
+            now = self._clock.now()
+            first_at = now if first_at is None else first_at
+            answer = await self.post(call, now)
+            # The provider's time: what was slept through at `speed` counts in full, so that windows hold.
+            slept_s = waited_s - waited_s / self._speed
+            attempt = self._judged(call, number, answer, begun, first_at, plus(self._clock.now(), slept_s))
+            self._watcher.tried(attempt)
+            if attempt.wait_s is None:
+                return attempt.fate is Fate.ACKNOWLEDGED
+            waited_s += attempt.wait_s
+            await pause(self._clock, attempt.wait_s / self._speed)
+
+    def signed(self, call: Call, now: Instant) -> list[tuple[str, str]]:
+        """All headers of one try, the proof made now."""
+        headers = [("Content-Type", call.content_type), *call.headers]
+        request = Request(method="POST", headers=headers_of(headers), body=call.body, url=self.url)
+        return headers + self._scheme.sign(request, self._keys, now)
+
+    async def post(self, call: Call, now: Instant) -> Reply | Failure:
+        """One POST, without a second try."""
+        headers = self.signed(call, now)
+        return await self._egress.call("POST", self.url, headers=headers, body=call.body, timeout_s=self._timeout_s)
+
+    async def _play_one(self, event: Callable[[], tuple[Call, ...]], acknowledged: list[bool]) -> None:
+        try:
+            for call in event():
+                acknowledged.append(await self.send(call))  # noqa: PERF401 — each waits for the one before
+        finally:
+            self._places.release()
+
+    async def _ask(self, origin: str) -> Consent:
+        """OPTIONS with the origin and nothing else: the sender shows no token to a server that it does not know yet."""
+        headers = [("WebHook-Request-Origin", origin)]
+        answer = await self._egress.call("OPTIONS", self.url, headers=headers, timeout_s=_LONGEST_CALL_S)
+        return consent_in(answer, origin)
+
+    def _judged(
+        self, call: Call, number: int, answer: Reply | Failure, begun: float, first_at: Instant, ended_at: Instant
+    ) -> Try:
+        status = answer.status if isinstance(answer, Reply) else None
+        fate, wait_s = Fate.GIVEN_UP, None
+        if status in self.policy.success:
+            fate = Fate.ACKNOWLEDGED
+        elif status not in self.policy.permanent:
+            wish = retry_after.parse(answer.headers.get("retry-after"), ended_at) if isinstance(answer, Reply) else None
+            due = next_attempt_at(self.policy, number, first_at, ended_at, wish, self._jitter())
+            if due is not None:
+                fate, wait_s = Fate.AGAIN, seconds_between(ended_at, due)
+        return Try(
+            call=call,
+            number=number,
+            status=status,
+            reason=answer.reason.value if isinstance(answer, Failure) else None,
+            title=_title(answer) if isinstance(answer, Reply) else "",
+            seconds=self._clock.monotonic() - begun,
+            fate=fate,
+            wait_s=wait_s,
+        )
+
+
+def consent_in(answer: Reply | Failure, origin: str) -> Consent:
+    """Whether an answer to OPTIONS is a consent, as BankID's page asks: 200, our origin or `*`, and a rate.
+
+    One name, not a list; DNS names compare without case. 202 and 204 are none: Event Grid does not take them.
+    """
+    if isinstance(answer, Failure):
+        return Consent(status=None, reason=answer.reason.value, problem=answer.detail or "there was no answer")
+    status = answer.status
+    allowed = answer.headers.get("webhook-allowed-origin")
+    rate = answer.headers.get("webhook-allowed-rate")
+    if status != 200:
+        return Consent(status=status, problem="only 200 is a consent")
+    if allowed is None:
+        return Consent(status=status, problem="WebHook-Allowed-Origin is missing")
+    if allowed != "*" and allowed.lower() != origin.lower():
+        return Consent(status=status, problem=f"WebHook-Allowed-Origin is neither {origin} nor *")
+    if rate is None:
+        return Consent(status=status, problem="WebHook-Allowed-Rate is missing")
+    if rate != "*" and not _RATE.fullmatch(rate):
+        return Consent(status=status, problem="WebHook-Allowed-Rate is neither * nor a whole number above 0")
+    return Consent(status=status, rate_per_min=None if rate == "*" else int(rate))
+
+
+async def pause(clock: Clock, seconds: float) -> None:
+    """Let time pass by this clock."""
+    if seconds > 0:
+        await clock.wait(asyncio.Event(), seconds)
+
+
+_TITLE = re.compile(rb'"title"\s*:\s*"([\x20\x21\x23-\x5b\x5d-\x7e]{1,80})"')
+
+
+def _title(reply: Reply) -> str:
+    """The title of an RFC 9457 problem; anything else in a stranger's body is not worth showing."""
+    if not reply.headers.get("content-type", "").startswith("application/problem+json"):
+        return ""
+    found = _TITLE.search(reply.body)
+    return found[1].decode("ascii") if found else ""
