@@ -1,9 +1,12 @@
 """`hookseal check` and `hookseal config show`: the configuration judged and shown, without starting anything."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from hookseal.settings import StoreSettings
 
 Config = Annotated[Path | None, typer.Option("--config", help="The file; default: hookseal.toml in this folder.")]
 Data = Annotated[Path | None, typer.Option("--data", help="The folder of store and key file.")]
@@ -24,20 +27,23 @@ def check(
 ) -> None:
     """Judge the configuration without starting: one line for each fault, with the file, the key and the remedy."""
     from hookseal.cli.printing import print_json, say
+    from hookseal.errors import ConfigurationError
     from hookseal.manage.configuration import judge
 
     judgement = judge(config, data=data)
+    faults, settings = list(judgement.faults), judgement.settings
+    if settings is not None and not faults and (problem := _store_problem(settings.store)):
+        faults.append(ConfigurationError(judgement.place, "[store] keyring", problem))
     if json:
-        faults = [{"place": one.place, "key": one.key, "remedy": one.remedy} for one in judgement.faults]
-        print_json({"ok": not faults, "faults": faults, "warnings": list(judgement.warnings)})
+        rows = [{"place": one.place, "key": one.key, "remedy": one.remedy} for one in faults]
+        print_json({"ok": not rows, "faults": rows, "warnings": list(judgement.warnings)})
     else:
-        for fault in judgement.faults:
+        for fault in faults:
             say(f"hookseal: {fault}")
         for warning in judgement.warnings:
             say(f"hookseal: warning: {warning}")
-    if judgement.faults:
+    if faults:
         raise typer.Exit(2)
-    settings = judgement.settings
     if settings is not None and not json:
         say(f"{judgement.place}: {len(settings.sources)} sources, {len(settings.endpoints)} endpoints, no fault")
 
@@ -57,3 +63,33 @@ def show(
         print_json(tables)
     else:
         print_text(as_toml(tables))
+
+
+def _store_problem(store: "StoreSettings") -> str | None:
+    """Why an existing store would not open with the keyring. Reads the file as it lies there, and writes not even a lock.
+
+    Immutable: what a running gateway has not yet brought into the file is not seen, and nothing is judged by it.
+    """
+    import apsw
+
+    from hookseal.errors import StoreMismatch
+    from hookseal.sealing import Keyring
+    from hookseal.store.keyfile import load_or_create
+    from hookseal.store.sqlite import migrate
+
+    if not store.path.is_file():
+        return None
+    key_path = store.key_path
+    try:
+        keyring = Keyring.parse(store.keyring) if key_path is None else load_or_create(key_path, store_exists=True)
+        name = f"{store.path.as_uri()}?immutable=1"
+        connection = apsw.Connection(name, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+        try:
+            migrate.inspect(connection, keyring, migrate.migrations())
+        finally:
+            connection.close()
+    except StoreMismatch as mismatch:
+        return str(mismatch)
+    except apsw.Error:
+        return None
+    return None

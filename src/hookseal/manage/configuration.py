@@ -4,24 +4,26 @@
 warnings, and whether the store could be opened, without writing a byte. Both judge by the same rules.
 """
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from hookseal import catalogue
-from hookseal.delivery import policy
-from hookseal.egress.headers import check_header
+from hookseal.catalogue import Provider
+from hookseal.delivery.endpoint import build
+from hookseal.destinations.formats import Format
 from hookseal.egress.policy import EgressPolicy, Refusal, parse_allowed
-from hookseal.errors import ConfigurationError
+from hookseal.errors import CatalogueError, ConfigurationError
+from hookseal.manage.store_place import store_faults
+from hookseal.sealing import Keyring
 from hookseal.settings import EndpointSettings, Overrides, Settings, SourceSettings, read
-from hookseal.settings.keyring import read_keyring
 from hookseal.settings.kinds import host_and_port, is_network
 from hookseal.settings.reading import COMMAND_LINE, key_of, nearest
-from hookseal.settings.secrets import Unfit
 from hookseal.settings.table import Section
 
-_SQLITE_MAGIC = b"SQLite format 3\0"
+_SOURCE_KEYS = frozenset(field.name for field in fields(SourceSettings))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,8 @@ def judge(
         rules = _Rules(reading.place, reading.settings, faults, warnings)
         rules.judge()
         if look_at_store:
-            rules.judge_store(COMMAND_LINE if data is not None else reading.place)
+            place = COMMAND_LINE if data is not None else reading.place
+            faults += [ConfigurationError(place, key, remedy) for key, remedy in store_faults(reading.settings.store)]
     return Judgement(place=reading.place, settings=reading.settings, faults=tuple(faults), warnings=tuple(warnings))
 
 
@@ -100,6 +103,11 @@ class _Rules:
             self._fault("[server] public_url", "write an https URL; providers send personal data to it")
         if server.manage_listen is not None and server.manage_listen == server.listen:
             self._fault("[server] manage_listen", "give it another port than `listen`, or leave it out")
+        if store.key_path is None:
+            try:
+                Keyring.parse(store.keyring)
+            except ValueError:
+                self._fault("[store] keyring", "write file:PATH, or a keyring of `kid:base64 of 32 bytes` a line")
         if any(network.endswith("/0") for network in server.trusted_proxies):
             self._warn("[server] trusted_proxies", "lets anyone say what his address is; name your proxies only")
         if store.dedupe_days < store.retain_days:
@@ -120,98 +128,90 @@ class _Rules:
         return EgressPolicy(allow=tuple(allow), allow_http=egress.allow_http)
 
     def _judge_source(self, source: SourceSettings, egress: EgressPolicy) -> None:
-        def key(name: str) -> str:
-            return key_of(Section.SOURCE, name, source.id)
-
+        key = partial(key_of, Section.SOURCE, which=source.id)
         try:
             provider = catalogue.provider(source.provider)
-        except ConfigurationError:
-            self._fault(key("provider"), f"no such provider; {nearest(source.provider, list(catalogue.ids()))}")
+        except CatalogueError:
+            self._fault(key("provider"), f"there is no such provider; {nearest(source.provider, [*catalogue.ids()])}")
             return
-        self._told(key("options"), lambda: provider.bind(source.options, max_age_s=source.max_age_s))
-        for number, text in enumerate(source.addresses):
-            if not is_network(text):
-                self._judge_published(key(f"addresses[{number}]"), text)
+        self._judge_proof(source, provider, egress)
+        if provider.secret.label and not source.secrets and not source.unsigned:
+            self._fault(key("secrets"), f"give the {provider.secret.label} of {provider.name}, such as env:NAME")
+        if not provider.secret.label and source.secrets:
+            self._warn(key("secrets"), f"are not used; {provider.name} has no shared secret")
         if source.unsigned and not source.addresses:
             self._fault(key("unsigned"), "name the networks that may call in `addresses`, or let requests be proven")
+        for number, text in enumerate(source.addresses):
+            if not is_network(text) and not (text in catalogue.ids() and catalogue.provider(text).addresses):
+                self._fault(key(f"addresses[{number}]"), "no provider of that id publishes addresses; write a network")
 
-    def _judge_published(self, key: str, text: str) -> None:
-        pass
+    def _judge_proof(self, source: SourceSettings, provider: Provider, egress: EgressPolicy) -> None:
+        """The options, and with them the scheme: what it says of the secrets, which URLs it takes."""
+        key = partial(key_of, Section.SOURCE, which=source.id)
+        try:
+            scheme = provider.bind(source.options, max_age_s=source.max_age_s)
+        except ConfigurationError as fault:
+            own = fault.key in _SOURCE_KEYS
+            self._fault(key(fault.key if own else f"options.{fault.key}"), fault.remedy)
+            return
+        for number, secret in enumerate(source.secrets):
+            if problem := scheme.secret_problem(secret):
+                self._fault(key(f"secrets[{number}]"), f"{problem}; copy it again from {provider.name}")
+        jwks_url = getattr(scheme, "jwks_url", None)
+        if jwks_url and isinstance(judged := egress.judge_url(jwks_url), Refusal):
+            self._fault(key("options.jwks_url"), judged.message)
+        if "{url}" in getattr(scheme, "signed", "") and self.settings.server.public_url is None:
+            self._fault("[server] public_url", f"is missing; {provider.name} signs the URL that it calls")
 
     def _judge_endpoint(self, endpoint: EndpointSettings, egress: EgressPolicy) -> None:
-        def key(name: str) -> str:
-            return key_of(Section.ENDPOINT, name, endpoint.id)
-
-        judged = egress.judge_url(endpoint.url)
-        if isinstance(judged, Refusal):
+        key = partial(key_of, Section.ENDPOINT, which=endpoint.id)
+        if isinstance(judged := egress.judge_url(endpoint.url), Refusal):
             self._fault(key("url"), judged.message)
-        for name, value in endpoint.headers.items():
-            if problem := check_header(name, value):
-                self._fault(key("headers"), problem)
-        self._told(key("retry"), lambda: policy.parse(endpoint.retry))
+        if endpoint.format not in list(Format):
+            self._fault(key("format"), f"write one of {', '.join(Format)}")
+        try:
+            build(endpoint)
+        except ConfigurationError as fault:
+            self._fault(key(fault.key), fault.remedy)
+        self._judge_signing(endpoint)
         known = {source.id for source in self.settings.sources}
         for name in endpoint.sources:
             if not set(name) & set("*?[") and name not in known:
                 self._warn(key("sources"), f"names {name!a}, and no [[source]] has this id")
 
-    def _told(self, key: str, act: Callable[[], object]) -> None:
-        """Do what may find a fault of its own, and tell it at our place and key."""
-        try:
-            act()
-        except ConfigurationError as fault:
-            part = fault.key.rpartition(" ")[2]
-            base, _, last = key.rpartition(" ")
-            named = part if part.startswith(last) else f"{last}.{part}" if part else last
-            self._fault(f"{base} {named}".strip(), fault.remedy)
-
-    # --- the store, looked at from outside ---------------------------------------------------------------------------
-
-    def judge_store(self, place: str) -> None:
-        for key, remedy in self._store_faults():
-            self.faults.append(ConfigurationError(place, key, remedy))
-
-    def _store_faults(self) -> Iterator[tuple[str, str]]:
-        store = self.settings.store
-        folder, exists = store.path.parent, os.path.lexists(store.path)
-        if not folder.is_dir():
-            yield "[store] url", "the folder of the store is not there; make it or name another"
-        elif not os.access(folder, os.W_OK | os.X_OK):
-            yield "[store] url", "the folder of the store cannot be written by this user; change its owner or mode"
-        elif exists and (problem := _not_a_store(store.path)):
-            yield "[store] url", problem
-        try:
-            keyring = read_keyring(store)
-        except Unfit as unfit:
-            yield "[store] keyring", unfit.remedy
+    def _judge_signing(self, endpoint: EndpointSettings) -> None:
+        key = partial(key_of, Section.ENDPOINT, which=endpoint.id)
+        signing = endpoint.signing
+        if signing.scheme == "none":
+            self._judge_unsigned_original(endpoint)
             return
-        if keyring is not None or store.key_path is None:
+        signers = [str(id) for id in catalogue.ids() if catalogue.provider(id).secret.label]
+        if signing.scheme not in signers:
+            self._fault(key("signing.scheme"), f"there is no such signing scheme; {nearest(signing.scheme, signers)}")
             return
-        if exists and store.path.is_file() and store.path.stat().st_size:
-            yield "[store] keyring", "the store is there and its key file is not; restore the key file from a backup"
-        elif not os.access(store.key_path.parent, os.W_OK | os.X_OK):
-            yield (
-                "[store] keyring",
-                "the key file cannot be made in its folder; make the folder, or change owner or mode",
-            )
+        scheme = catalogue.provider(signing.scheme).bind({})
+        for secret in signing.secrets:
+            if problem := scheme.secret_problem(secret):
+                self._fault(key("signing.secret"), f"{problem}; give the secret as the receiver shows it")
+
+    def _judge_unsigned_original(self, endpoint: EndpointSettings) -> None:
+        """`original` passes the provider's proof on, but a proof that is a credential is never kept: nothing would prove it."""
+        if endpoint.format != Format.ORIGINAL:
+            return
+        for source in self.settings.sources:
+            taken = any(fnmatchcase(source.id, glob) for glob in endpoint.sources)
+            if taken and source.provider in catalogue.ids() and catalogue.provider(source.provider).credentials:
+                remedy = (
+                    f'name a signing scheme; the proof of source "{source.id}" is a credential and is not passed on'
+                )
+                self._fault(key_of(Section.ENDPOINT, "signing.scheme", endpoint.id), remedy)
+                return
 
     def _fault(self, key: str, remedy: str) -> None:
         self.faults.append(ConfigurationError(self.place, key, remedy))
 
     def _warn(self, key: str, warning: str) -> None:
         self.warnings.append(f"{self.place}: {key}: {warning}")
-
-
-def _not_a_store(path: Path) -> str | None:
-    try:
-        if not path.is_file():
-            return "it is not a file; name another"
-        if not os.access(path, os.R_OK | os.W_OK):
-            return "the store cannot be read and written by this user; change its owner or mode"
-        with path.open("rb") as file:
-            head = file.read(len(_SQLITE_MAGIC))
-    except OSError:
-        return "the store cannot be read; change its owner or mode"
-    return None if head in (b"", _SQLITE_MAGIC) else "the file is not an SQLite database; name another"
 
 
 def _is_loopback(url: str) -> bool:

@@ -222,7 +222,7 @@ class StoreUrl:
 
 @dataclass(frozen=True, slots=True)
 class KeyringPlace:
-    """`file:PATH` is kept, made absolute. A keyring by `env:` or as text is resolved by `keyring.py`."""
+    """`file:PATH` is kept, made absolute. A keyring by `env:` or as text becomes the keyring's text."""
 
     says: str = "secret: `file:PATH`, `env:NAME` or the keyring itself"
 

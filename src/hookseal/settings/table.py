@@ -225,7 +225,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     Row(_OUT, "sources", ListOf(Text("id or glob", 200)), "The sources whose events go here."),
     Row(_OUT, "types", ListOf(Text("glob", 200)), "The event types that go here, as globs over the normalised type."),
-    Row(_OUT, "format", Text("name", 64), "What is posted: `cloudevents`, `json` or `original`."),
+    Row(_OUT, "format", Text("name", 64), "What is posted: `cloudevents`, `json`, `xml` or `original`."),
     Row(_OUT, "retry", Retry(), "When a failed delivery is tried again."),
     Row(
         _OUT,
@@ -233,7 +233,7 @@ ROWS: Final[tuple[Row, ...]] = (
         OneOf(("none",), later=("cloudevents",)),
         "How the endpoint consents before it is called.",
     ),
-    Row(_OUT, "timeout_s", Number(0.1, 300), "How long one try may take.", "seconds"),
+    Row(_OUT, "timeout_s", Number(0.1, 30), "How long one try may take.", "seconds"),
     Row(_OUT, "concurrency", Whole(1, 1000), "How many tries run at once."),
     Row(_OUT, "headers", HeaderTable(), "Headers that are added to every call.", secret=True),
     Row(
