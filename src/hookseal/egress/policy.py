@@ -212,10 +212,10 @@ def _bad_name(host: str) -> str | None:
 
 
 def _is_sane_idna(label: str) -> bool:
-    """The label decodes to something that needed encoding, and encodes to itself again."""
+    """The label decodes to visible text that needed encoding, and encodes to itself again."""
     try:
         text = label[4:].encode("ascii").decode("punycode")
-        return not text.isascii() and text.encode("punycode") == label[4:].encode("ascii")
+        return text.isprintable() and not text.isascii() and text.encode("punycode") == label[4:].encode("ascii")
     except (UnicodeError, ValueError, OverflowError):
         return False
 
