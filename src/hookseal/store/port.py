@@ -27,6 +27,9 @@ Lease = NewType("Lease", int)
 Cursor = NewType("Cursor", str)
 """Where the next page starts; opaque outside the store."""
 
+UNREADABLE = "unreadable"
+"""A flag of a listed event whose bytes do not open under the keyring, or were let go by retention: it has none then."""
+
 
 # --- receiving ------------------------------------------------------------------------------------------------------
 

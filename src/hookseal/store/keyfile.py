@@ -1,0 +1,81 @@
+"""The file that holds the keyring: read with care, and made only together with a new, empty store.
+
+A store whose key file is missing is not given a new one: nothing in it would open again, and the operator would learn
+of it only when an event is wanted. What is in a store, this file does not know.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+from hookseal.errors import ConfigurationError, StoreMismatch
+from hookseal.sealing import Keyring
+
+_KEY = "store.keyring"
+_MAX_BYTES = 65536
+
+
+def load_or_create(keyfile: Path, store_exists: bool) -> Keyring:
+    """The keyring of `keyfile`; a new one in a new file, mode 0600, when neither file nor store is there.
+
+    StoreMismatch when the store is there and the file is not; ConfigurationError when the file cannot be used or made.
+    """
+    try:
+        return _load(keyfile)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ConfigurationError(str(keyfile), _KEY, f"make the key file readable ({error.strerror})") from error
+    if store_exists:
+        raise StoreMismatch(f"{keyfile}: {_KEY}: the key file of this store is missing; put it back from its backup")
+    try:
+        return _create(keyfile)
+    except FileExistsError:
+        # Another process was quicker. It has just written the whole file under another name and linked it here.
+        return _load(keyfile)
+    except OSError as error:
+        raise ConfigurationError(str(keyfile), _KEY, f"make its folder writable ({error.strerror})") from error
+
+
+def _load(keyfile: Path) -> Keyring:
+    with open(keyfile, "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigurationError(str(keyfile), _KEY, "give a regular file")
+        if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigurationError(str(keyfile), _KEY, f"take it from group and others: chmod 600 {keyfile}")
+        content = file.read(_MAX_BYTES + 1)
+    try:
+        if len(content) > _MAX_BYTES:
+            raise ValueError("too large")
+        return Keyring.parse(content.decode("utf-8"))
+    except ValueError as error:
+        # UnicodeDecodeError would show bytes of the file, which may be a key: only our own sentences are repeated.
+        why = "it is not text" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise ConfigurationError(str(keyfile), _KEY, f"give one `kid:base64 of 32 bytes` a line ({why})") from None
+
+
+def _create(keyfile: Path) -> Keyring:
+    """Write beside, sync, then link: the name appears only with a whole key behind it, and never replaces another."""
+    keyring = Keyring.generate()
+    draft = keyfile.with_name(f"{keyfile.name}.{os.getpid()}.new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(keyring.dump().encode())
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, keyfile)
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync_folder(keyfile.parent)
+    return keyring
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

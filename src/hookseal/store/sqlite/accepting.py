@@ -1,0 +1,198 @@
+"""Writes accepted requests: one group of statements for all that wait, duplicates recognised before anything is written.
+
+Everything of a request is written in the transaction that it is acknowledged by: bytes, events, dedupe keys and
+deliveries. Sealing happened before, on the caller's side.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import apsw
+
+from hookseal import probe
+from hookseal.model import EventId
+from hookseal.probe import Step
+from hookseal.store.port import NewEvent, NewRequest, Stored
+from hookseal.store.sql import slices
+from hookseal.store.sqlite import dedupe
+from hookseal.store.sqlite.migrate import QUERIES
+from hookseal.store.sqlite.packing import event_id, must, pack_delivery, pack_flags, pack_uuid, storable
+from hookseal.store.sqlite.positions import Positions
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request ready to be written: sealed, its ids packed. `ids` and `deliveries` are in the order of the events."""
+
+    request: NewRequest
+    sealed: bytes
+    ids: tuple[bytes, ...]
+    deliveries: tuple[tuple[bytes, ...], ...]
+
+
+def prepare(request: NewRequest, sealed: bytes) -> Prepared:
+    """StoreError when an id or a dedupe key is not what a store can keep."""
+    for event in request.events:
+        must(event.dedupe_key if len(event.dedupe_key) == dedupe.KEY_BYTES else None, "a dedupe key")
+    return Prepared(
+        request,
+        sealed,
+        tuple(must(pack_uuid(event.id), "an event's id") for event in request.events),
+        tuple(
+            tuple(must(pack_delivery(delivery.id), "a delivery's id") for delivery in event.deliveries)
+            for event in request.events
+        ),
+    )
+
+
+def subject_place(subject: str) -> int:
+    """48 bits of a hash of a subject. Not a secret: the subject stands beside it."""
+    return int.from_bytes(hashlib.blake2b(subject.encode(), digest_size=6).digest())
+
+
+@dataclass(frozen=True, slots=True)
+class _Original:
+    """The event that a dedupe key made. key 0: its row is gone, only its id is remembered."""
+
+    id: EventId
+    key: int
+    sequence: int
+    content: bytes | None
+
+
+@dataclass(slots=True)
+class _Rows:
+    requests: list[tuple[Any, ...]] = field(default_factory=list)
+    bodies: list[tuple[Any, ...]] = field(default_factory=list)
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+    subjects: list[tuple[Any, ...]] = field(default_factory=list)
+    deliveries: list[tuple[Any, ...]] = field(default_factory=list)
+    dedupe: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    conflicts: list[int] = field(default_factory=list)
+
+
+class Accepting:
+    def __init__(self, positions: Positions) -> None:
+        self._positions = positions
+
+    def apply(self, connection: apsw.Connection, batch: Sequence[Prepared]) -> Sequence[tuple[Stored, ...]]:
+        known = dedupe.find(
+            connection,
+            self._positions.partitions,
+            {event.dedupe_key for one in batch for event in one.request.events},
+        )
+        originals = _originals(connection, known)
+        rows = _Rows()
+        results = [self._one(connection, one, originals, rows) for one in batch]
+        _insert(connection, rows)
+        dedupe.insert(connection, rows.dedupe, known.taken)
+        for key in rows.conflicts:
+            connection.execute(QUERIES["count_conflict"], {"key": key})
+        self._positions.save(connection)
+        probe.reach(Step.EVENTS_WRITTEN)
+        return results
+
+    def _one(
+        self, connection: apsw.Connection, one: Prepared, originals: dict[bytes, _Original], rows: _Rows
+    ) -> tuple[Stored, ...]:
+        key = 0
+        before = len(rows.events)
+        results = []
+        for event, packed, deliveries in zip(one.request.events, one.ids, one.deliveries, strict=True):
+            original = originals.get(event.dedupe_key)
+            if original is not None:
+                results.append(_duplicate(event, original, rows))
+                continue
+            key = key or self._positions.take("request")
+            original = self._new(connection, one.request, key, event, packed, deliveries, rows)
+            originals[event.dedupe_key] = original
+            results.append(Stored(original.id, original.sequence, duplicate=False))
+        if key:
+            rows.requests.append((key, one.ids[0], len(rows.events) - before))
+            rows.bodies.append((key, one.sealed))
+        return tuple(results)
+
+    def _new(
+        self,
+        connection: apsw.Connection,
+        request: NewRequest,
+        request_key: int,
+        event: NewEvent,
+        packed: bytes,
+        deliveries: Sequence[bytes],
+        rows: _Rows,
+    ) -> _Original:
+        take = self._positions.take
+        key, sequence = take("event"), take("sequence", request.source)
+        partition = self._positions.partition(connection, request.received_at)
+        subject = storable(event.subject)
+        rows.events.append(
+            (
+                key,
+                packed,
+                request_key,
+                event.item,
+                request.source,
+                sequence,
+                request.received_at,
+                storable(event.type),
+                storable(event.provider_type),
+                storable(event.provider_id),
+                subject,
+                event.time,
+                pack_flags(event.flags),
+                event.content,
+            )
+        )
+        rows.dedupe.append((partition, event.dedupe_key, packed))
+        if subject is not None:
+            rows.subjects.append((partition << 48 | subject_place(subject), key))
+        for delivery, delivery_id in zip(event.deliveries, deliveries, strict=True):
+            due_at = delivery.due_at if delivery.lease_until is None else delivery.lease_until
+            rows.deliveries.append(
+                (
+                    take("delivery"),
+                    delivery_id,
+                    key,
+                    delivery.endpoint,
+                    request.received_at,
+                    due_at,
+                    delivery.lease,
+                )
+            )
+        return _Original(event.id, key, sequence, event.content)
+
+
+def _duplicate(event: NewEvent, original: _Original, rows: _Rows) -> Stored:
+    conflict = original.content is not None and original.content != event.content
+    if conflict:
+        rows.conflicts.append(original.key)
+    return Stored(original.id, original.sequence, duplicate=True, conflict=conflict)
+
+
+def _originals(connection: apsw.Connection, known: dedupe.Known) -> dict[bytes, _Original]:
+    """By dedupe key. An event that retention removed is still recognised by its key; its sequence is 0 then."""
+    if not known.made:
+        return {}
+    rows: dict[bytes, _Original] = {}
+    for some in slices(sorted(set(known.made.values()))):
+        for packed, key, sequence, content in connection.execute(QUERIES.rows("find_originals", len(some)), some):
+            rows[packed] = _Original(event_id(packed), key, sequence, content)
+    return {
+        dedupe_key: rows.get(packed) or _Original(event_id(packed), 0, 0, None)
+        for dedupe_key, packed in known.made.items()
+    }
+
+
+def _insert(connection: apsw.Connection, rows: _Rows) -> None:
+    for name, some_rows in (
+        ("insert_requests", rows.requests),
+        ("insert_bodies", rows.bodies),
+        ("insert_events", rows.events),
+        ("insert_subjects", sorted(rows.subjects)),
+        ("insert_deliveries", rows.deliveries),
+    ):
+        for some in slices(some_rows):
+            connection.execute(QUERIES.rows(name, len(some)), [value for row in some for value in row])

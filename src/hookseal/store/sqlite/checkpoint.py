@@ -1,0 +1,91 @@
+"""Moves the write-ahead log into the database, in a thread of its own, and keeps the log bounded.
+
+Theory of operation. A checkpoint syncs the database file; in the committing thread that is the tail of the latency.
+So the writer never checkpoints by itself. When the log has grown by `START_PAGES`, this thread makes a PASSIVE pass,
+which holds nobody up. Under constant load a passive pass never finds the end of the log, because the writer adds to it
+meanwhile, and the log would grow for ever. So when it is beyond `BOUND_PAGES` after a pass, the writer is asked to
+move the small rest between two batches and to begin the log anew (RESTART: the file is used again, not cut).
+"""
+
+import threading
+from collections.abc import Callable
+
+import apsw
+
+from hookseal import probe
+from hookseal.probe import Step
+
+START_PAGES = 1024
+BOUND_PAGES = 4096
+_RESTART_BUSY_MS = 50
+"""How long the writer waits for readers to leave the log before it gives up until the next pass."""
+_BUSY_MS = 5000
+
+
+class Checkpointer:
+    """connect  opens a connection for checkpoints. start, bound: in pages of the log."""
+
+    def __init__(
+        self, connect: Callable[[], apsw.Connection], *, start: int = START_PAGES, bound: int = BOUND_PAGES
+    ) -> None:
+        self._connect = connect
+        self._start = start
+        self._bound = bound
+        self._wanted = threading.Event()
+        self._closing = False
+        self._restart = False
+        self._moved = 0
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="hookseal-store-checkpoint", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Blocks until a pass under way has ended."""
+        self._closing = True
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def between(self, connection: apsw.Connection, pages: int) -> None:
+        """On the writer's thread, between two batches, with the log at `pages` pages."""
+        if pages < self._moved:
+            self._moved = 0  # the log has begun anew
+        if self._restart:
+            self._restart = False
+            connection.set_busy_timeout(_RESTART_BUSY_MS)
+            try:
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+            except (apsw.BusyError, apsw.LockedError):
+                pass  # a reader is still in the log; the next pass asks again
+            finally:
+                connection.set_busy_timeout(_BUSY_MS)
+            probe.reach(Step.CHECKPOINTED)
+        elif pages - self._moved >= self._start:
+            self._wanted.set()
+
+    def _run(self) -> None:
+        connection: apsw.Connection | None = None
+        while True:
+            self._wanted.wait()
+            if self._closing:
+                break
+            self._wanted.clear()
+            try:
+                if connection is None:
+                    connection = self._connect()
+                pages, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            except Exception:  # noqa: BLE001 - the log keeps what is committed; the next commit asks again
+                _close(connection)
+                connection = None
+                continue
+            self._moved = max(moved, 0)
+            self._restart = pages > self._bound
+            probe.reach(Step.CHECKPOINTED)
+        _close(connection)
+
+
+def _close(connection: apsw.Connection | None) -> None:
+    if connection is not None:
+        connection.close(True)

@@ -1,0 +1,313 @@
+-- Every statement of the SQLite store, under a name and a sentence. What stands between two `/* row */` is one row: it
+-- is repeated for as many rows as there are, because one statement with many rows costs less than many statements.
+
+-- begin --
+-- Take the one write lock now, not at the first write.
+BEGIN IMMEDIATE;
+
+-- commit --
+-- With `synchronous = FULL` this returns after the log was synced to the disk.
+COMMIT;
+
+-- rollback --
+-- Undo what the open transaction did.
+ROLLBACK;
+
+-- create_ledger --
+-- The migrations that this store has had. Made by the first one's own transaction.
+CREATE TABLE IF NOT EXISTS ledger (
+    version INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    applied_at INTEGER NOT NULL
+) STRICT;
+
+-- has_ledger --
+-- 1 when this file is one of our stores.
+SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'ledger';
+
+-- has_tables --
+-- How many tables the file has: 0 in a new one.
+SELECT count(*) FROM sqlite_schema;
+
+-- ledger_version --
+-- The newest migration that this store has had, 0 before the first.
+SELECT coalesce(max(version), 0) FROM ledger;
+
+-- write_ledger --
+-- Note a migration, in its own transaction.
+INSERT INTO ledger (version, name, applied_at) VALUES (:version, :name, :applied_at);
+
+-- read_keyring --
+-- The keys that sealed values of this store.
+SELECT kid, fingerprint FROM keyring;
+
+-- write_keyring --
+-- Note a key before anything is sealed under it.
+INSERT INTO keyring (kid, fingerprint) VALUES (:kid, :fingerprint) ON CONFLICT (kid) DO NOTHING;
+
+-- read_counters --
+-- Where the numbers stand.
+SELECT kind, name, value FROM counters;
+
+-- write_counters --
+-- Move numbers on.
+INSERT INTO counters (kind, name, value) VALUES /* row */ (?, ?, ?) /* row */
+ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value;
+
+-- read_partitions --
+-- The dedupe partitions, oldest first.
+SELECT number, first_day, last_day FROM dedupe_partitions ORDER BY number;
+
+-- write_partition --
+-- Begin a partition, or widen its days.
+INSERT INTO dedupe_partitions (number, first_day, last_day) VALUES (:number, :first_day, :last_day)
+ON CONFLICT (number) DO UPDATE SET first_day = excluded.first_day, last_day = excluded.last_day;
+
+-- find_dedupe --
+-- Which of these slots are taken, and by what.
+SELECT slot, rest, event FROM dedupe WHERE slot IN (/* row */ ? /* row */);
+
+-- find_collisions --
+-- Which of these keys stand under their full text.
+SELECT dedupe_key, event FROM dedupe_collisions WHERE dedupe_key IN (/* row */ ? /* row */);
+
+-- find_originals --
+-- The events that duplicates are duplicates of.
+SELECT id, key, sequence, content FROM events WHERE id IN (/* row */ ? /* row */);
+
+-- insert_requests --
+-- Keep that requests came.
+INSERT INTO requests (key, id, events) VALUES /* row */ (?, ?, ?) /* row */;
+
+-- insert_bodies --
+-- Keep the sealed bytes of requests.
+INSERT INTO bodies (request, sealed) VALUES /* row */ (?, ?) /* row */;
+
+-- insert_events --
+-- Keep events.
+INSERT INTO events (
+    key, id, request, item, source, sequence, received_at, type, provider_type, provider_id, subject, time, flags, content
+) VALUES /* row */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /* row */;
+
+-- insert_subjects --
+-- Let events be found by their subject.
+INSERT INTO subjects (slot, event) VALUES /* row */ (?, ?) /* row */;
+
+-- insert_dedupe --
+-- Remember keys.
+INSERT INTO dedupe (slot, rest, event) VALUES /* row */ (?, ?, ?) /* row */;
+
+-- insert_collisions --
+-- Remember keys whose slot is another key's.
+INSERT INTO dedupe_collisions (dedupe_key, partition, event) VALUES /* row */ (?, ?, ?) /* row */;
+
+-- insert_deliveries --
+-- Plan deliveries, with or without a lease.
+INSERT INTO deliveries (key, id, event, endpoint, state, created_at, due_at, lease)
+VALUES /* row */ (?, ?, ?, ?, 'pending', ?, ?, ?) /* row */;
+
+-- count_conflict --
+-- Another request had this event's dedupe key and other content.
+UPDATE events SET conflicts = conflicts + 1 WHERE key = :key;
+
+-- find_due --
+-- The deliveries of one endpoint that are due, the longest due first.
+SELECT key FROM deliveries
+WHERE state = 'pending' AND endpoint = :endpoint AND due_at <= :now
+ORDER BY due_at LIMIT :free;
+
+-- lease_due --
+-- Lease deliveries. One that still has a lease lost it by running out of time: that is a loss.
+WITH taken (key, lease, lease_until) AS (VALUES /* row */ (?, ?, ?) /* row */)
+UPDATE deliveries SET
+    lease = taken.lease, due_at = taken.lease_until, losses = losses + (deliveries.lease IS NOT NULL)
+FROM taken WHERE deliveries.key = taken.key AND state = 'pending';
+
+-- read_leased --
+-- What a claim needs of leased deliveries beside their events.
+SELECT key, id, endpoint, lease, attempts, losses, first_attempt_at, event FROM deliveries
+WHERE key IN (/* row */ ? /* row */) AND state = 'pending' AND lease IS NOT NULL;
+
+-- claimed_events --
+-- The events of claimed deliveries.
+SELECT * FROM event_rows WHERE key IN (/* row */ ? /* row */);
+
+-- record_results --
+-- Move deliveries on, each only while its lease is held. `ended_at` is when the try ended.
+WITH result (id, lease, state, due_at, started_at, ended_at, status, reason) AS (
+    VALUES /* row */ (?, ?, ?, ?, ?, ?, ?, ?) /* row */
+)
+UPDATE deliveries SET
+    state = result.state, due_at = result.due_at, lease = NULL, attempts = attempts + 1,
+    first_attempt_at = coalesce(first_attempt_at, result.started_at),
+    ended_at = CASE result.state WHEN 'pending' THEN NULL ELSE result.ended_at END,
+    last_status = result.status, last_reason = result.reason
+FROM result
+WHERE deliveries.id = result.id AND deliveries.lease = result.lease AND deliveries.state = 'pending'
+RETURNING deliveries.id, deliveries.key;
+
+-- insert_attempts --
+-- Write tries down.
+INSERT INTO attempts (delivery, number, started_at, duration_ms, status, reason)
+VALUES /* row */ (?, ?, ?, ?, ?, ?) /* row */;
+
+-- renew_leases --
+-- Extend leases that are still held.
+WITH held (id, lease, until) AS (VALUES /* row */ (?, ?, ?) /* row */)
+UPDATE deliveries SET due_at = held.until
+FROM held WHERE deliveries.id = held.id AND deliveries.lease = held.lease AND state = 'pending'
+RETURNING deliveries.id;
+
+-- release_leases --
+-- Give leases back untried.
+WITH held (id, lease, due_at) AS (VALUES /* row */ (?, ?, ?) /* row */)
+UPDATE deliveries SET lease = NULL, due_at = held.due_at
+FROM held WHERE deliveries.id = held.id AND deliveries.lease = held.lease AND state = 'pending';
+
+-- void_leases --
+-- End every lease: its holder is dead.
+UPDATE deliveries SET lease = NULL, due_at = :now, losses = losses + 1 WHERE lease IS NOT NULL AND state = 'pending'
+RETURNING key;
+
+-- bury --
+-- A leased delivery whose event cannot be read can never be sent.
+UPDATE deliveries SET state = 'dead', due_at = NULL, lease = NULL, ended_at = :now, last_reason = :reason
+WHERE key = :key AND lease = :lease AND state = 'pending';
+
+-- cancel --
+-- Cancel a pending delivery, leased or not.
+UPDATE deliveries SET state = 'cancelled', due_at = NULL, lease = NULL, ended_at = :now
+WHERE id = :id AND state = 'pending' RETURNING key;
+
+-- delivery_exists --
+-- 1 when there is such a delivery.
+SELECT count(*) FROM deliveries WHERE id = :id;
+
+-- next_due_at --
+-- When the first pending delivery of one endpoint is due.
+SELECT min(due_at) FROM deliveries WHERE state = 'pending' AND endpoint = :endpoint;
+
+-- replay_bounds --
+-- The keys between which the events lie that were received in a span of time.
+SELECT min(key), max(key) FROM events WHERE received_at >= :since AND received_at < :until;
+
+-- replay_span --
+-- Of the events with keys in a span, those that may go again: the latest delivery to the endpoint is in the state
+-- asked for (any, when that is null), and none is pending. `+` keeps SQLite from walking all that is pending.
+SELECT key FROM events
+WHERE key BETWEEN :first AND :last AND received_at >= :since AND received_at < :until
+AND (:state IS NULL OR :state = (
+    SELECT state FROM deliveries WHERE event = events.key AND endpoint = :endpoint ORDER BY deliveries.key DESC LIMIT 1
+))
+AND NOT EXISTS (
+    SELECT 1 FROM deliveries WHERE event = events.key AND +endpoint = :endpoint AND +state = 'pending'
+)
+ORDER BY key;
+
+-- replay_keys --
+-- The keys of named events.
+SELECT key FROM events WHERE id IN (/* row */ ? /* row */);
+
+-- read_event --
+-- One event with its sealed bytes.
+SELECT * FROM event_rows WHERE id = :id;
+
+-- events_newest --
+-- A page of events, by when they were received.
+SELECT * FROM event_rows
+WHERE (received_at, key) < (:at, :key) AND received_at >= :since
+AND (:type IS NULL OR type = :type)
+ORDER BY received_at DESC, key DESC LIMIT :limit;
+
+-- events_of_source --
+-- The same for one source.
+SELECT * FROM event_rows
+WHERE source = :source AND (received_at, key) < (:at, :key) AND received_at >= :since
+AND (:type IS NULL OR type = :type)
+ORDER BY received_at DESC, key DESC LIMIT :limit;
+
+-- events_of_subject --
+-- The same for one subject. Slots tell where to look; they are a hash, so that the subject is compared too.
+SELECT * FROM event_rows
+WHERE key IN (SELECT event FROM subjects WHERE slot IN (SELECT value FROM json_each(:slots)))
+AND subject = :subject AND (:source IS NULL OR source = :source)
+AND (received_at, key) < (:at, :key) AND received_at >= :since
+AND (:type IS NULL OR type = :type)
+ORDER BY received_at DESC, key DESC LIMIT :limit;
+
+-- read_delivery --
+-- One delivery.
+SELECT * FROM delivery_rows WHERE id = :id;
+
+-- read_attempts --
+-- The tries of one delivery, the first one first.
+SELECT number, started_at, duration_ms, status, reason FROM attempts WHERE delivery = :delivery ORDER BY number;
+
+-- deliveries_newest --
+-- A page of deliveries, the newest first.
+SELECT * FROM delivery_rows
+WHERE key < :key AND (:endpoint IS NULL OR endpoint = :endpoint) AND (:state IS NULL OR state = :state)
+AND received_at >= :since AND received_at < :until
+ORDER BY key DESC LIMIT :limit;
+
+-- deliveries_open --
+-- The same for one state other than `delivered`; the repeated condition lets the partial index be used.
+SELECT * FROM delivery_rows
+WHERE state = :state AND state <> 'delivered' AND key < :key AND (:endpoint IS NULL OR endpoint = :endpoint)
+AND received_at >= :since AND received_at < :until
+ORDER BY key DESC LIMIT :limit;
+
+-- deliveries_of_event --
+-- The same for one event.
+SELECT * FROM delivery_rows
+WHERE event = (SELECT key FROM events WHERE id = :event) AND key < :key
+AND (:endpoint IS NULL OR endpoint = :endpoint) AND (:state IS NULL OR state = :state)
+AND received_at >= :since AND received_at < :until
+ORDER BY key DESC LIMIT :limit;
+
+-- quarantine_totals --
+-- How many rows and bytes the quarantine has, and its highest key.
+SELECT count(*), coalesce(sum(bytes), 0), coalesce(max(key), 0) FROM quarantine;
+
+-- insert_refusal --
+-- Keep a refused request.
+INSERT INTO quarantine (key, id, source, received_at, reason, released_at, bytes, sealed)
+VALUES (:key, :id, :source, :received_at, :reason, :released_at, :bytes, :sealed);
+
+-- oldest_refusals --
+-- Those that give way first.
+SELECT key, bytes FROM quarantine ORDER BY key LIMIT :limit;
+
+-- drop_refusals --
+-- Let the oldest go.
+DELETE FROM quarantine WHERE key <= :key;
+
+-- mark_released --
+-- Note that a refused request was let in after all.
+UPDATE quarantine SET released_at = :now WHERE id = :id RETURNING key;
+
+-- read_refusal --
+-- One refused request.
+SELECT key, id, source, received_at, reason, released_at, sealed FROM quarantine WHERE id = :id;
+
+-- refusals_newest --
+-- A page of refused requests, the newest first.
+SELECT key, id, source, received_at, reason, released_at, sealed FROM quarantine
+WHERE key < :key ORDER BY key DESC LIMIT :limit;
+
+-- refusals_of_source --
+-- The same for one source.
+SELECT key, id, source, received_at, reason, released_at, sealed FROM quarantine
+WHERE source = :source AND key < :key ORDER BY key DESC LIMIT :limit;
+
+-- count_pending --
+-- Pending deliveries by endpoint.
+SELECT endpoint, count(*) FROM deliveries WHERE state = 'pending' GROUP BY endpoint;
+
+-- count_dead --
+-- Dead deliveries by endpoint; the repeated condition lets the partial index be used.
+SELECT endpoint, count(*) FROM deliveries WHERE state = 'dead' AND state <> 'delivered' GROUP BY endpoint;
+
+-- count_quarantine --
+-- Rows of the quarantine.
+SELECT count(*) FROM quarantine;

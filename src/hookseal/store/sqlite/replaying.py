@@ -1,0 +1,60 @@
+"""Writes deliveries anew, one bounded slice of events at a time, so that a replay of all holds nobody up."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import apsw
+
+from hookseal.clock import Instant
+from hookseal.model import DeliveryId, DeliveryState, EndpointId
+from hookseal.store.sql import slices
+from hookseal.store.sqlite.connection import fetch
+from hookseal.store.sqlite.migrate import QUERIES
+from hookseal.store.sqlite.packing import must, pack_delivery
+from hookseal.store.sqlite.positions import Positions
+
+NewDeliveryId = Callable[[Instant], DeliveryId]
+
+SLICE = 1000
+"""Events that one operation looks at; keys of events are dense."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySlice:
+    """Events with keys from `first` to `last`, both included."""
+
+    endpoint: EndpointId
+    first: int
+    last: int
+    since: Instant
+    until: Instant
+    state: DeliveryState | None
+    now: Instant
+
+
+class Replaying:
+    def __init__(self, positions: Positions, new_delivery_id: NewDeliveryId) -> None:
+        self._positions = positions
+        self._new_delivery_id = new_delivery_id
+
+    def apply(self, connection: apsw.Connection, batch: Sequence[ReplaySlice]) -> Sequence[int]:
+        counts = [self._one(connection, one) for one in batch]
+        self._positions.save(connection)
+        return counts
+
+    def _one(self, connection: apsw.Connection, one: ReplaySlice) -> int:
+        where = {
+            "first": one.first,
+            "last": one.last,
+            "since": one.since,
+            "until": one.until,
+            "endpoint": one.endpoint,
+            "state": None if one.state is None else one.state.value,
+        }
+        rows = []
+        for (event,) in fetch(connection, QUERIES["replay_span"], where):
+            packed = must(pack_delivery(self._new_delivery_id(one.now)), "a new delivery's id")
+            rows.append((self._positions.take("delivery"), packed, event, one.endpoint, one.now, one.now, None))
+        for some in slices(rows):
+            connection.execute(QUERIES.rows("insert_deliveries", len(some)), [value for row in some for value in row])
+        return len(rows)

@@ -1,0 +1,167 @@
+-- Where the migrations lead, for reading. Not run: a store is made by `migrations/`, and a test proves that both agree.
+
+-- The migrations that this store has had.
+CREATE TABLE ledger (
+    version INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    applied_at INTEGER NOT NULL
+) STRICT;
+
+-- Integer keys are given out by the writer and never used twice. Ids are 16 bytes, time-ordered (UUIDv7), so that their
+-- indexes grow at one end. Times are microseconds since the Unix epoch.
+
+-- Which keys have sealed values of this store, so that a store is never opened without one of them.
+CREATE TABLE keyring (
+    kid TEXT PRIMARY KEY,
+    fingerprint TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The highest number given out: for each kind of key, for the rows of the newest dedupe partition, and for the
+-- sequence of each source. Kept in one place, because retention may remove the row that had the highest number.
+CREATE TABLE counters (
+    kind TEXT NOT NULL CHECK (kind IN ('request', 'event', 'delivery', 'partition', 'sequence')),
+    name TEXT NOT NULL,
+    value INTEGER NOT NULL CHECK (value >= 0),
+    PRIMARY KEY (kind, name),
+    CHECK ((kind = 'sequence') = (name <> ''))
+) STRICT, WITHOUT ROWID;
+
+-- One accepted HTTP request. `id` is the id of the first event that it brought: the label of its seal.
+-- `events` counts those of its events that were stored, duplicates left out.
+CREATE TABLE requests (
+    key INTEGER PRIMARY KEY,
+    id BLOB NOT NULL CHECK (length(id) = 16),
+    events INTEGER NOT NULL CHECK (events > 0)
+) STRICT;
+
+-- Headers and body of a request, compressed and sealed. A table of its own, so that retention can let the bytes go in
+-- slices and keep what happened.
+CREATE TABLE bodies (
+    request INTEGER PRIMARY KEY REFERENCES requests (key) ON DELETE CASCADE,
+    sealed BLOB NOT NULL
+) STRICT;
+
+-- `content` is the SHA-256 of the item's own data; `conflicts` counts later requests with this event's dedupe key and
+-- other content. No foreign key to `requests`: it would need an index that nothing else asks for.
+CREATE TABLE events (
+    key INTEGER PRIMARY KEY,
+    id BLOB NOT NULL CHECK (length(id) = 16),
+    request INTEGER NOT NULL,
+    item INTEGER NOT NULL CHECK (item >= 0),
+    source TEXT NOT NULL,
+    sequence INTEGER NOT NULL CHECK (sequence > 0),
+    received_at INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    provider_type TEXT,
+    provider_id TEXT,
+    subject TEXT,
+    time INTEGER,
+    flags TEXT NOT NULL,
+    content BLOB NOT NULL CHECK (length(content) = 32),
+    conflicts INTEGER NOT NULL DEFAULT 0 CHECK (conflicts >= 0)
+) STRICT;
+CREATE UNIQUE INDEX events_id ON events (id);
+CREATE INDEX events_received ON events (received_at);
+CREATE INDEX events_source ON events (source, received_at);
+
+-- Events by subject. A random key over all of history would slow every insert, so that `slot` is partition << 48 plus
+-- 48 bits of a hash of the subject: inserts touch one partition only.
+CREATE TABLE subjects (
+    slot INTEGER NOT NULL,
+    event INTEGER NOT NULL,
+    PRIMARY KEY (slot, event)
+) STRICT, WITHOUT ROWID;
+
+-- Dedupe keys, in partitions for the same reason: `slot` is partition << 48 plus the key's first 48 bits, `rest` the
+-- other 208 bits, `event` the event's id (which outlives the event's row).
+CREATE TABLE dedupe (
+    slot INTEGER PRIMARY KEY,
+    rest BLOB NOT NULL CHECK (length(rest) = 26),
+    event BLOB NOT NULL CHECK (length(event) = 16)
+) STRICT;
+
+-- The days (since the epoch, UTC) that the keys of each partition were received on.
+CREATE TABLE dedupe_partitions (
+    number INTEGER PRIMARY KEY CHECK (number > 0 AND number < 32768),
+    first_day INTEGER NOT NULL,
+    last_day INTEGER NOT NULL,
+    CHECK (first_day <= last_day)
+) STRICT;
+
+-- Keys whose slot another key has: told apart by all of their 256 bits. They leave together with their partition.
+CREATE TABLE dedupe_collisions (
+    dedupe_key BLOB PRIMARY KEY CHECK (length(dedupe_key) = 32),
+    partition INTEGER NOT NULL REFERENCES dedupe_partitions (number) ON DELETE CASCADE,
+    event BLOB NOT NULL CHECK (length(event) = 16)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dedupe_collisions_partition ON dedupe_collisions (partition);
+
+-- One event for one endpoint. A pending delivery is due at `due_at`; a lease moves that to its own end.
+CREATE TABLE deliveries (
+    key INTEGER PRIMARY KEY,
+    id BLOB NOT NULL CHECK (length(id) = 16),
+    event INTEGER NOT NULL REFERENCES events (key),
+    endpoint TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead', 'cancelled')),
+    attempts INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    losses INTEGER NOT NULL DEFAULT 0 CHECK (losses >= 0),
+    created_at INTEGER NOT NULL,
+    due_at INTEGER,
+    lease INTEGER CHECK (lease > 0),
+    first_attempt_at INTEGER,
+    ended_at INTEGER,
+    last_status INTEGER,
+    last_reason TEXT,
+    CHECK ((state = 'pending') = (due_at IS NOT NULL)),
+    CHECK ((state = 'pending') = (ended_at IS NULL)),
+    CHECK (lease IS NULL OR state = 'pending'),
+    CHECK ((attempts > 0) = (first_attempt_at IS NOT NULL))
+) STRICT;
+CREATE UNIQUE INDEX deliveries_id ON deliveries (id);
+CREATE INDEX deliveries_event ON deliveries (event);
+-- These three hold what is unfinished or needs a person, so that their cost follows the work and not the history.
+CREATE INDEX deliveries_due ON deliveries (endpoint, due_at) WHERE state = 'pending';
+CREATE INDEX deliveries_leased ON deliveries (lease) WHERE lease IS NOT NULL;
+CREATE INDEX deliveries_open ON deliveries (state, key, endpoint) WHERE state <> 'delivered';
+
+CREATE TABLE attempts (
+    delivery INTEGER NOT NULL REFERENCES deliveries (key) ON DELETE CASCADE,
+    number INTEGER NOT NULL CHECK (number > 0),
+    started_at INTEGER NOT NULL,
+    duration_ms INTEGER NOT NULL CHECK (duration_ms >= 0),
+    status INTEGER,
+    reason TEXT,
+    PRIMARY KEY (delivery, number)
+) STRICT, WITHOUT ROWID;
+
+-- Refused requests; method, URL, address, headers and body are sealed. `bytes` is the size of `sealed`.
+CREATE TABLE quarantine (
+    key INTEGER PRIMARY KEY,
+    id BLOB NOT NULL CHECK (length(id) = 16),
+    source TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    released_at INTEGER,
+    bytes INTEGER NOT NULL CHECK (bytes = length(sealed)),
+    sealed BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX quarantine_id ON quarantine (id);
+CREATE INDEX quarantine_source ON quarantine (source);
+CREATE INDEX quarantine_bytes ON quarantine (bytes);
+
+-- Deliveries and events as readers see them. CROSS JOIN: SQLite then begins with the deliveries, and stops at a page's end.
+CREATE VIEW delivery_rows AS
+SELECT
+    deliveries.key, deliveries.id, events.id AS event_id, deliveries.event, events.source, events.type,
+    events.received_at, deliveries.endpoint, deliveries.state, deliveries.attempts, deliveries.losses,
+    deliveries.created_at, deliveries.due_at, deliveries.ended_at, deliveries.last_status, deliveries.last_reason
+FROM deliveries CROSS JOIN events ON events.key = deliveries.event;
+
+CREATE VIEW event_rows AS
+SELECT
+    events.key, events.id, events.source, events.sequence, events.item, events.type, events.received_at,
+    events.provider_type, events.provider_id, events.subject, events.time, events.flags, events.conflicts,
+    requests.id AS request_id, requests.events AS siblings, bodies.sealed
+FROM events
+LEFT JOIN requests ON requests.key = events.request
+LEFT JOIN bodies ON bodies.request = events.request;

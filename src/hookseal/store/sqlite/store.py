@@ -1,0 +1,344 @@
+"""The SQLite store: what the port promises, by one writer thread, one checkpoint thread and a few reading threads.
+
+This file seals what goes in, opens what comes out and hands work to the right thread; what is written is in
+`accepting`, `leasing`, `quarantining` and `replaying`, what is read in `reading`.
+
+On a crash: the log holds every committed batch, and SQLite takes it up at the next open. The lock ends with its
+process. Leases stay until `void_leases` or their end.
+"""
+
+import asyncio
+import contextlib
+import queue
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+
+from hookseal import probe
+from hookseal.clock import Clock, Instant, SystemClock
+from hookseal.errors import StoreUnavailable
+from hookseal.ids import new_delivery_id
+from hookseal.model import DeliveryId, EndpointId, EventId, RefusalId, SourceId
+from hookseal.probe import Step
+from hookseal.sealing import Keyring, Sealer
+from hookseal.store.port import (
+    AttemptRow,
+    Claimed,
+    Counts,
+    Cursor,
+    DeliveryFilter,
+    DeliveryRow,
+    EventFilter,
+    Lease,
+    NewRequest,
+    Page,
+    Refusal,
+    Replay,
+    Result,
+    Stored,
+    StoredEvent,
+)
+from hookseal.store.sql import slices
+from hookseal.store.sqlite import leasing, quarantining
+from hookseal.store.sqlite.accepting import Accepting, prepare
+from hookseal.store.sqlite.checkpoint import BOUND_PAGES, START_PAGES, Checkpointer
+from hookseal.store.sqlite.connection import (
+    check_library,
+    create_file,
+    fetch,
+    open_checkpointer,
+    open_reader,
+    open_writer,
+)
+from hookseal.store.sqlite.faults import fault_of
+from hookseal.store.sqlite.leasing import Bury, Cancel, Claim, Claiming, Hold, Leased
+from hookseal.store.sqlite.lock import Lock
+from hookseal.store.sqlite.migrate import QUERIES, inspect, migrate, migrations, note_keyring
+from hookseal.store.sqlite.packing import FOREVER, SealedRefusal, SealedRequest, must, pack, pack_uuid
+from hookseal.store.sqlite.positions import Positions
+from hookseal.store.sqlite.quarantining import PreparedRefusal, Quarantining, Release
+from hookseal.store.sqlite.reading import Reading, refusal_label, request_label
+from hookseal.store.sqlite.replaying import SLICE, NewDeliveryId, Replaying, ReplaySlice
+from hookseal.store.sqlite.writer import Handler, Writer
+
+T = TypeVar("T")
+
+_READERS = 2
+_NAMED_AT_ONCE = 64
+"""Named events that one replay has in the writer's queue at a time."""
+
+
+def _random_lease() -> Lease:
+    return Lease(secrets.randbelow(2**63 - 1) + 1)
+
+
+class SqliteStore:
+    """A `Store` in one file.
+
+    path                 the database; `-wal`, `-shm` and `.lock` stand beside it.
+    keyring              a keyring, or a sealer that has one.
+    max_waiting          operations that may wait for the writer; beyond it StoreBusy. max_waiting_bytes: their bytes.
+    dedupe_capacity      keys of one dedupe partition; dedupe_max_days: the days that one may span.
+    quarantine_rows      the most refused requests kept; quarantine_bytes: the most bytes of them, sealed.
+    log_start_pages      how much the log grows before it is moved; log_bound_pages: beyond it the writer helps.
+    vfs                  the name of an SQLite VFS, for tests that pull the plug.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        keyring: Keyring | Sealer,
+        *,
+        clock: Clock | None = None,
+        max_waiting: int = 4096,
+        max_waiting_bytes: int = 64 * 1024 * 1024,
+        dedupe_capacity: int = 1_000_000,
+        dedupe_max_days: int = 50,
+        quarantine_rows: int = 10_000,
+        quarantine_bytes: int = 256 * 1024 * 1024,
+        log_start_pages: int = START_PAGES,
+        log_bound_pages: int = BOUND_PAGES,
+        new_lease: Callable[[], Lease] = _random_lease,
+        new_delivery_id: NewDeliveryId = new_delivery_id,
+        vfs: str | None = None,
+    ) -> None:
+        self._path = Path(path)
+        self._sealer = keyring if isinstance(keyring, Sealer) else Sealer(keyring)
+        self._clock = clock or SystemClock()
+        self._vfs = vfs
+        self._positions = Positions(dedupe_capacity, dedupe_max_days)
+        self._quarantining = Quarantining(quarantine_rows, quarantine_bytes)
+        self._checkpointer = Checkpointer(
+            lambda: open_checkpointer(self._path, vfs), start=log_start_pages, bound=log_bound_pages
+        )
+        self._writer = Writer(
+            lambda: open_writer(self._path, vfs),
+            self._recover,
+            self._checkpointer.between,
+            max_waiting=max_waiting,
+            max_waiting_bytes=max_waiting_bytes,
+        )
+        self._lock = Lock(self._path.with_name(self._path.name + ".lock"))
+        self._reading = Reading(self._sealer)
+        self._readers: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
+        self._threads: ThreadPoolExecutor | None = None
+        replaying = Replaying(self._positions, new_delivery_id)
+        self._accept = Handler("accept", 0, Accepting(self._positions).apply)
+        self._record = Handler("record", 1, leasing.record, Step.RECORDED)
+        self._quarantine = Handler("quarantine", 2, self._quarantining.apply)
+        self._renew = Handler("renew", 3, leasing.renew)
+        self._release = Handler("release", 4, leasing.release)
+        self._void = Handler("void_leases", 5, leasing.void, Step.LEASES_VOIDED)
+        self._cancel = Handler("cancel", 6, leasing.cancel)
+        self._bury = Handler("bury", 7, leasing.bury)
+        self._replay = Handler("replay", 8, replaying.apply)
+        self._released = Handler("mark_released", 9, quarantining.mark_released)
+        self._claim = Handler("claim_due", 10, Claiming(new_lease).apply)
+
+    # --- opening and closing ---
+
+    async def open(self) -> None:
+        connection = await asyncio.to_thread(self._take)
+        self._writer.start(asyncio.get_running_loop(), connection)
+        self._checkpointer.start()
+        self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="hookseal-store-reader")
+
+    def _take(self) -> apsw.Connection:
+        check_library(apsw.sqlite_lib_version())
+        self._lock.take()
+        try:
+            return self._prepare_file()
+        except BaseException as error:
+            while not self._readers.empty():
+                self._readers.get().close(True)
+            self._lock.release()
+            if isinstance(error, apsw.Error):
+                raise fault_of(error, f"opening {self._path}") from error
+            raise
+
+    def _prepare_file(self) -> apsw.Connection:
+        known = migrations()
+        version = 0
+        if self._path.exists() and self._path.stat().st_size:
+            # Looked at through a connection that cannot write: a store that is not ours is left as it is.
+            with contextlib.closing(open_reader(self._path, self._vfs)) as looking:
+                version = inspect(looking, self._sealer.keyring, known)
+        create_file(self._path)
+        connection = open_writer(self._path, self._vfs)
+        try:
+            migrate(connection, version, known, self._clock.now())
+            note_keyring(connection, self._sealer.keyring)
+            for _ in range(_READERS):
+                self._readers.put(open_reader(self._path, self._vfs))
+        except BaseException:
+            connection.close(True)
+            raise
+        return connection
+
+    def _recover(self, connection: apsw.Connection) -> None:
+        self._positions.recover(connection)
+        self._quarantining.recover(connection)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._let_go)
+
+    def _let_go(self) -> None:
+        """The writer's connection closes last: only one that may write can move the log and take it away."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown()
+        while not self._readers.empty():
+            self._readers.get().close(True)
+        self._checkpointer.stop()
+        self._writer.stop()
+        self._lock.release()
+
+    # --- receiving ---
+
+    async def accept(self, request: NewRequest) -> tuple[Stored, ...]:
+        first = must(pack_uuid(request.events[0].id) if request.events else None, "a request's first event")
+        plain = pack(SealedRequest(request.headers, request.body))
+        prepared = prepare(request, self._sealer.seal(plain, request_label(first)))
+        stored: tuple[Stored, ...] = await self._writer.submit(self._accept, prepared, len(prepared.sealed))
+        return stored
+
+    async def quarantine(self, refusal: Refusal) -> None:
+        packed = must(pack_uuid(refusal.id), "a refusal's id")
+        plain = pack(SealedRefusal(refusal.method, refusal.url, refusal.remote, refusal.headers, refusal.body))
+        sealed = self._sealer.seal(plain, refusal_label(packed))
+        await self._writer.submit(self._quarantine, PreparedRefusal(refusal, packed, sealed), len(sealed))
+
+    # --- delivering ---
+
+    async def claim_due(self, free: Mapping[EndpointId, int], now: Instant, lease_until: Instant) -> Sequence[Claimed]:
+        """A delivery whose event cannot be read would be claimed for ever: it is dead, with `config_error`, at once."""
+        leased: Sequence[Leased] = await self._writer.submit(self._claim, Claim(dict(free), now, lease_until))
+        if not leased:
+            return []
+        events = await self._read(self._reading.events_of, [one.event for one in leased])
+        unreadable = [(one.key, one.lease) for one in leased if events.get(one.event) is None]
+        if unreadable:
+            await self._writer.submit(self._bury, Bury(unreadable, now))
+        probe.reach(Step.CLAIMED)
+        return [_claimed(one, event) for one in leased if (event := events.get(one.event)) is not None]
+
+    async def next_due_at(self, endpoints: Sequence[EndpointId]) -> Instant | None:
+        return await self._read(self._reading.next_due_at, endpoints)
+
+    async def record(self, result: Result) -> bool:
+        recorded: bool = await self._writer.submit(self._record, result)
+        return recorded
+
+    async def renew(self, leases: Mapping[DeliveryId, Lease], until: Instant) -> Sequence[DeliveryId]:
+        held: Sequence[DeliveryId] = await self._writer.submit(self._renew, Hold(dict(leases), until))
+        return held
+
+    async def release(self, leases: Mapping[DeliveryId, Lease], due_at: Instant) -> None:
+        await self._writer.submit(self._release, Hold(dict(leases), due_at))
+
+    async def void_leases(self, now: Instant) -> int:
+        voided: int = await self._writer.submit(self._void, now)
+        return voided
+
+    # --- operating ---
+
+    async def replay(self, replay: Replay, now: Instant) -> int:
+        since = Instant(-FOREVER) if replay.since is None else replay.since
+        until = Instant(FOREVER) if replay.until is None else replay.until
+        if replay.events is None:
+            spans, at_once = await self._read(_slices_between, since, until), 1
+        else:
+            spans, at_once = await self._read(_named, replay.events), _NAMED_AT_ONCE
+        made = 0
+        for some in range(0, len(spans), at_once):
+            futures = [
+                self._writer.submit(
+                    self._replay, ReplaySlice(replay.endpoint, first, last, since, until, replay.state, now)
+                )
+                for first, last in spans[some : some + at_once]
+            ]
+            made += sum(await asyncio.gather(*futures))
+        return made
+
+    async def cancel(self, delivery: DeliveryId, now: Instant) -> bool:
+        """NotFound when there is none."""
+        cancelled: bool = await self._writer.submit(self._cancel, Cancel(delivery, now))
+        return cancelled
+
+    async def mark_released(self, refusal: RefusalId, now: Instant) -> None:
+        """NotFound when there is none."""
+        await self._writer.submit(self._released, Release(refusal, now))
+
+    # --- reading ---
+
+    async def event(self, event: EventId) -> StoredEvent:
+        return await self._read(self._reading.event, event)
+
+    async def events(self, where: EventFilter, limit: int, cursor: Cursor | None) -> Page[StoredEvent]:
+        return await self._read(self._reading.events, where, limit, cursor)
+
+    async def delivery(self, delivery: DeliveryId) -> tuple[DeliveryRow, Sequence[AttemptRow]]:
+        return await self._read(self._reading.delivery, delivery)
+
+    async def deliveries(self, where: DeliveryFilter, limit: int, cursor: Cursor | None) -> Page[DeliveryRow]:
+        return await self._read(self._reading.deliveries, where, limit, cursor)
+
+    async def refusal(self, refusal: RefusalId) -> Refusal:
+        return await self._read(self._reading.refusal, refusal)
+
+    async def refusals(self, source: SourceId | None, limit: int, cursor: Cursor | None) -> Page[Refusal]:
+        return await self._read(self._reading.refusals, source, limit, cursor)
+
+    async def counts(self) -> Counts:
+        return await self._read(self._reading.counts)
+
+    async def _read(self, read: Callable[..., T], *arguments: Any) -> T:
+        threads = self._threads
+        if threads is None:
+            raise StoreUnavailable("the store is not open")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads, self._read_now, read, arguments)
+        except RuntimeError as error:
+            raise StoreUnavailable("the store is closed") from error
+
+    def _read_now(self, read: Callable[..., T], arguments: Sequence[Any]) -> T:
+        connection = self._readers.get()
+        try:
+            return read(connection, *arguments)
+        except (apsw.Error, UnicodeError, OverflowError) as error:
+            raise fault_of(error, read.__name__) from error
+        finally:
+            self._readers.put(connection)
+
+
+def _claimed(one: Leased, event: StoredEvent) -> Claimed:
+    return Claimed(
+        id=one.id,
+        endpoint=one.endpoint,
+        lease=one.lease,
+        attempts=one.attempts,
+        losses=one.losses,
+        first_attempt_at=one.first_attempt_at,
+        event=event,
+    )
+
+
+def _named(connection: apsw.Connection, events: Sequence[EventId]) -> Sequence[tuple[int, int]]:
+    """Spans of keys to replay: each of the named events that there are, alone."""
+    packed = {one for one in map(pack_uuid, events) if one is not None}
+    keys: list[int] = []
+    for some in slices(sorted(packed)):
+        keys += [key for (key,) in fetch(connection, QUERIES.rows("replay_keys", len(some)), some)]
+    return [(key, key) for key in sorted(keys)]
+
+
+def _slices_between(connection: apsw.Connection, since: Instant, until: Instant) -> Sequence[tuple[int, int]]:
+    """Spans of keys that hold all events received between the two. What is stored from now on is not replayed."""
+    [(first, last)] = fetch(connection, QUERIES["replay_bounds"], {"since": since, "until": until})
+    if first is None:
+        return []
+    return [(start, min(start + SLICE - 1, last)) for start in range(first, last + 1, SLICE)]
