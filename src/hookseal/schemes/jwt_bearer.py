@@ -194,7 +194,7 @@ class _Token(NamedTuple):
     header: bytes
     claims: bytes
     signed: bytes
-    signature: bytes
+    signature: bytes | None  # None when its text is not base64url: then nobody made it
 
 
 _BEARER = re.compile(rb"bearer(?: +|$)", re.IGNORECASE)
@@ -215,7 +215,7 @@ def _token_in(request: Request) -> _Token | Reason:
     if segments is None or len(segments[1]) > MAX_JOSE_HEADER_BYTES:
         return Reason.TOKEN_MALFORMED
     header, claims, signature = (_base64url(segment) for segment in segments.groups())
-    if header is None or claims is None or signature is None:
+    if header is None or claims is None:
         return Reason.TOKEN_MALFORMED
     return _Token(header, claims, segments[1] + b"." + segments[2], signature)
 
@@ -267,5 +267,7 @@ def _signature_fault(token: _Token, algorithm: str, keys: Iterable[PublicKey]) -
     fitting = [key for key in keys if key.alg in (None, algorithm) and suits(key.key, algorithm)]
     if not fitting:
         return Reason.TOKEN_ALGORITHM
+    if token.signature is None:
+        return Reason.TOKEN_SIGNATURE
     held = [is_signed_by(key.key, algorithm, token.signed, token.signature) for key in fitting]
     return None if any(held) else Reason.TOKEN_SIGNATURE

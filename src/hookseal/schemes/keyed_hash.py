@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from hookseal.clock import Instant
 from hookseal.errors import ConfigurationError
-from hookseal.message import Request
+from hookseal.message import Request, headers_of
 from hookseal.model import Reason
 from hookseal.schemes.minify import minified, stripped
 from hookseal.schemes.timestamps import TimestampFormat, read_timestamp, write_timestamp
@@ -118,7 +118,7 @@ class KeyedHash:
     # --- judging
 
     def verify(self, request: Request, keys: Keys, now: Instant) -> Verdict:
-        proof = self._proof_in(request)
+        proof = self.read(request)
         if isinstance(proof, Reason):
             return NotProven(proof)
         secret = self._secret_that_signed(proof, request, keys.secrets)
@@ -154,14 +154,16 @@ class KeyedHash:
                 raise ConfigurationError("", "secret", f"{problem}; give the secret as the provider shows it")
         stamp = write_timestamp(self.timestamp_format, now) if self.carries_time else b""
         ident = (keys.id.encode() or _id_of(request.body)) if self.id_header else b""
-        signatures = [self.signature(request, secret, timestamp=stamp, id=ident).decode() for secret in secrets]
-        value = self._written(signatures, stamp.decode())
-        headers = [(name, ident.decode()) for name in self.id_header]
-        for place, name in enumerate(self.header):
-            headers.append((name, value))
-            headers.extend((name, stamp.decode()) for name in self.timestamp_header[place : place + 1])
-        headers.extend((name, stamp.decode()) for name in self.timestamp_header[len(self.header) :])
-        return headers
+        signatures = [self.signature(request, secret, timestamp=stamp, id=ident) for secret in secrets]
+        return self._headers([one.decode() for one in signatures], stamp.decode(), ident.decode())
+
+    def signed_with(self, request: Request, secret: bytes, *, timestamp: bytes = b"", id: bytes = b"") -> Request:
+        """The request with a proof in place of its own. timestamp, id: texts that go in as they are, odd ones too."""
+        signature = self.signature(request, secret, timestamp=timestamp, id=id)
+        names = {name for names in self.proof for name in names}
+        others = [(name, value) for name, value in request.headers if name not in names]
+        fresh = headers_of(self._headers([signature.decode()], timestamp.decode(), id.decode()))
+        return replace(request, headers=(*others, *fresh))
 
     def signature(self, request: Request, secret: bytes, *, timestamp: bytes = b"", id: bytes = b"") -> bytes:
         """The encoded signature of a request as it is to be sent, b"" when the secret gives no key.
@@ -176,7 +178,8 @@ class KeyedHash:
 
     # --- reading the proof
 
-    def _proof_in(self, request: Request) -> "_Proof | Reason":
+    def read(self, request: Request) -> "Proof | Reason":
+        """What stands in the headers, or the reason why it cannot be a proof. Nothing is proven yet."""
         names = self._names
         value = _one_value(request, names.signature)
         if isinstance(value, Reason):
@@ -203,7 +206,7 @@ class KeyedHash:
             if len(given) > MAX_ID_BYTES or self._separator_after_id() in given:
                 return Reason.HEADER_MALFORMED
             ident = given
-        return _Proof(signatures, stamp, signed_at, ident)
+        return Proof(signatures, stamp, signed_at, ident)
 
     def _signatures_in(self, value: bytes) -> tuple[list[bytes], bytes] | Reason:
         """The signatures in the header, and the timestamp where it stands there, else b""."""
@@ -249,7 +252,7 @@ class KeyedHash:
 
     # --- comparing
 
-    def _secret_that_signed(self, proof: "_Proof", request: Request, secrets: tuple[bytes, ...]) -> int | None:
+    def _secret_that_signed(self, proof: "Proof", request: Request, secrets: tuple[bytes, ...]) -> int | None:
         """Every secret is tried against every signature and every reading of the body, whatever matched before."""
         texts = [
             self._signed_text(request, proof.timestamp, proof.id, content) for content in self._contents(request.body)
@@ -314,6 +317,16 @@ class KeyedHash:
     def _columns_of_headers(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
         return self.header, self.timestamp_header, self.id_header
 
+    def _headers(self, signatures: list[str], stamp: str, ident: str) -> list[tuple[str, str]]:
+        """In the order of the spellings: `x`, its timestamp, `y`, its timestamp; the id first."""
+        value = self._written(signatures, stamp)
+        headers = [(name, ident) for name in self.id_header]
+        for place, name in enumerate(self.header):
+            headers.append((name, value))
+            headers.extend((name, stamp) for name in self.timestamp_header[place : place + 1])
+        headers.extend((name, stamp) for name in self.timestamp_header[len(self.header) :])
+        return headers
+
     def _written(self, signatures: list[str], stamp: str) -> str:
         if self.pairs:
             pairs = [f"{self.pair_timestamp}={stamp}"] if self.pair_timestamp else []
@@ -358,7 +371,9 @@ class _Names(NamedTuple):
     id: tuple[bytes, ...]
 
 
-class _Proof(NamedTuple):
+class Proof(NamedTuple):
+    """timestamp: its text as signed, b"" where none is."""
+
     signatures: list[bytes]
     timestamp: bytes
     signed_at: Instant | None
