@@ -1,0 +1,224 @@
+"""`hookseal simulate`: one provider, played against a URL. What it sends and how it takes an answer is `simulate`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hookseal.catalogue import Provider
+    from hookseal.simulate.provider import Consent, Try
+
+
+def register(app: typer.Typer) -> None:
+    app.command("simulate")(simulate)
+
+
+def simulate(
+    provider: Annotated[str, typer.Argument(help="An id of `hookseal providers`.")],
+    to: Annotated[str | None, typer.Option("--to", metavar="URL", help="The receiver.")] = None,
+    secret: Annotated[
+        str | None, typer.Option(help="What signs, exactly as given; a private key in PEM for tokens.")
+    ] = None,
+    secret_file: Annotated[str | None, typer.Option(metavar="PATH", help="A file with exactly the secret.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the provider; @FILE reads a file."),
+    ] = None,
+    event: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which example; --list shows them. Default: the first.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many new events of it.")] = 1,
+    rate: Annotated[float | None, typer.Option(help="At most so many requests a second.")] = None,
+    speed: Annotated[float, typer.Option(help="Makes the waits between tries so many times shorter.")] = 1.0,
+    fault: Annotated[list[str] | None, typer.Option(metavar="KIND", help="Not in this version.")] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where the issuer's key set is served. Default: a free port."),
+    ] = None,
+    assess: Annotated[bool, typer.Option("--assess", help="Not in this version.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Show what the provider can send.")] = False,
+) -> None:
+    """Behave as the provider does: handshake, signature, format, retries. Exits 0 when everything was acknowledged."""
+    from hookseal import catalogue
+    from hookseal.cli import given
+    from hookseal.errors import ConfigurationError
+    from hookseal.model import ProviderId
+
+    for name, asked in (("--fault", fault), ("--assess", assess)):
+        if asked:
+            raise ConfigurationError(
+                given.PLACE, name, "is not in this version, which sends good traffic only; leave it out"
+            )
+    entry = catalogue.provider(ProviderId(provider))
+    if list_:
+        _show_examples(entry)
+        return
+    if to is None:
+        raise ConfigurationError(given.PLACE, "--to", "give the URL of the receiver")
+    if (rate is not None and not 0 < rate <= 1_000_000) or not 0 < speed <= 1_000_000:
+        raise ConfigurationError(given.PLACE, "--speed" if rate is None else "--rate", "give a number above 0")
+    secrets = given.secrets([secret] if secret is not None else [], [secret_file] if secret_file is not None else [])
+    if len(secrets) > 1:
+        raise ConfigurationError(given.PLACE, "--secret", "give it once, as text or as a file")
+
+    import asyncio
+
+    plan = _Plan(
+        entry, to, secrets[0] if secrets else None, given.options(set_ or ()), event, count, rate, speed, listen
+    )
+    if not asyncio.run(plan.run()):
+        raise typer.Exit(1)
+
+
+class _Plan:
+    """One run, checked before anything is sent."""
+
+    def __init__(
+        self,
+        entry: "Provider",
+        to: str,
+        secret: bytes | None,
+        options: dict[str, object],
+        event: str | None,
+        count: int,
+        rate: float | None,
+        speed: float,
+        listen: str | None,
+    ) -> None:
+        from hookseal.cli import given
+        from hookseal.egress.policy import EgressPolicy, Refusal
+        from hookseal.errors import ConfigurationError
+        from hookseal.schemes.jose import private_key_of
+        from hookseal.schemes.verdict import SigningKeys
+        from hookseal.simulate.examples import examples_of
+        from hookseal.simulate.issuer import Issuer
+
+        # The operator types the URL, so no address is denied; the grammar of URLs stays.
+        self.policy = EgressPolicy(allow=("0.0.0.0/0", "::/0"), allow_http=True)
+        judged = self.policy.judge_url(to)
+        if isinstance(judged, Refusal):
+            raise ConfigurationError(given.PLACE, "--to", judged.message)
+        examples = examples_of(entry)
+        if event is not None and event not in examples:
+            raise ConfigurationError(given.PLACE, "--event", f"there is no {event!a}; choose {', '.join(examples)}")
+        self.example = examples[event] if event is not None else next(iter(examples.values()))
+        try:
+            self.scheme = entry.bind(options)
+        except ConfigurationError as error:
+            raise ConfigurationError(given.PLACE, f"--set {error.key}", error.remedy) from error
+        self.issuer: Issuer | None = None
+        if entry.scheme_kind == "jwt_bearer":
+            self.issuer = Issuer() if secret is None else Issuer(private_key_of(secret))
+            self.keys = self.issuer.keys
+        elif secret is None:
+            raise ConfigurationError(
+                given.PLACE, "--secret", f"give the {entry.secret.label or 'secret'} that the receiver has"
+            )
+        else:
+            self.keys = SigningKeys(secret=secret)
+        self.entry, self.to, self.count, self.rate, self.speed, self.listen = entry, to, count, rate, speed, listen
+
+    async def run(self) -> bool:
+        import os
+        import random
+        from contextlib import AsyncExitStack
+
+        from hookseal.cli import given
+        from hookseal.cli.printing import say
+        from hookseal.clock import SystemClock
+        from hookseal.egress.client import GuardedClient
+        from hookseal.simulate.examples import calls_of
+        from hookseal.simulate.provider import Simulator
+        from hookseal.web.server import serving
+
+        clock = SystemClock()
+        egress = GuardedClient(self.policy)
+        printed = _Printed()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(egress.close)
+            if self.issuer is not None:
+                listen = self.listen or "127.0.0.1:0"
+                address = await stack.enter_async_context(
+                    serving(self.issuer, listen, place=given.PLACE, key="--listen")
+                )
+                say("the receiver's options for these tokens:")
+                say(f'  issuer = "{getattr(self.scheme, "issuer", "")}"')
+                say(f'  jwks_url = "{self.issuer.jwks_url(address.url)}"')
+            elif self.listen is not None:
+                say(f"{self.entry.id} has no key set: nothing is served on {self.listen}")
+            simulator = Simulator(
+                provider=self.entry,
+                scheme=self.scheme,
+                keys=self.keys,
+                url=self.to,
+                egress=egress,
+                clock=clock,
+                watcher=printed,
+                jitter=random.random,
+                speed=self.speed,
+                per_second=self.rate,
+            )
+            done = await simulator.play(
+                (lambda: calls_of(self.entry, self.example, clock.now(), os.urandom)) for _ in range(self.count)
+            )
+        say(printed.summary)
+        return done
+
+
+class _Printed:
+    """One line for each request."""
+
+    def __init__(self) -> None:
+        from hookseal.cli.printing import console
+
+        self._console: Console = console()
+        self._acknowledged = 0
+        self._ended = 0
+
+    def consented(self, consent: "Consent") -> None:
+        rate = "any rate" if consent.rate_per_min is None else f"{consent.rate_per_min} requests a minute"
+        said = f"consent to {rate}" if consent.granted else f"no consent: {consent.problem}; nothing is sent"
+        self._line("handshake", consent.status, consent.reason, said, "green" if consent.granted else "red")
+
+    def tried(self, attempt: "Try") -> None:
+        from hookseal.simulate.provider import Fate
+
+        call = attempt.call
+        mark = call.expected[0].mark[:8] if call.expected else ""
+        what = " ".join(part for part in (call.example, mark, f"#{call.number}" if call.number > 1 else "") if part)
+        match attempt.fate:
+            case Fate.ACKNOWLEDGED:
+                said, style = f"acknowledged in {attempt.seconds * 1000:.0f} ms", "green"
+            case Fate.AGAIN:
+                said, style = f"would try again in {attempt.wait_s or 0:.0f} s", "yellow"
+            case Fate.GIVEN_UP:
+                said, style = "would not try again: the event is lost", "red"
+        if attempt.title:
+            said = f"{attempt.title}; {said}"
+        if attempt.number > 1:
+            said += f" (try {attempt.number})"
+        if attempt.fate is not Fate.AGAIN:
+            self._ended += 1
+            self._acknowledged += attempt.fate is Fate.ACKNOWLEDGED
+        self._line(what, attempt.status, attempt.reason, said, style)
+
+    @property
+    def summary(self) -> str:
+        return f"{self._acknowledged} of {self._ended} acknowledged" if self._ended else "nothing was sent"
+
+    def _line(self, what: str, status: int | None, reason: str | None, said: str, style: str) -> None:
+        from rich.markup import escape
+
+        answer = str(status) if status is not None else reason or "no answer"
+        self._console.print(f"{escape(what):<28}  [{style}]{escape(answer):>3}[/]  {escape(said)}")
+
+
+def _show_examples(entry: "Provider") -> None:
+    from hookseal.cli.printing import print_text
+    from hookseal.simulate.examples import examples_of
+
+    examples = examples_of(entry)
+    width = max(map(len, examples))
+    print_text("\n".join(f"{name:<{width}}  {example.about}" for name, example in examples.items()))
