@@ -13,8 +13,8 @@ from pathlib import Path
 
 from hookseal import probe
 from hookseal.cli.serve import run, serving_until_stopped
+from hookseal.manage.configuration import load
 from hookseal.probe import Step
-from hookseal.settings import load
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Run the gateway: receive, prove, store, answer, deliver."""
         from hookseal import logs
-        from hookseal.settings import load
+        from hookseal.manage.configuration import load
 
         settings = load(config, listen=listen, data=data, dev=dev)
         logs.configure()

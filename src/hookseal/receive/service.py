@@ -107,15 +107,15 @@ class Receiver:
             async with asyncio.timeout(self._answer_timeout_s):
                 result = await self._receive(source, request)
         except TimeoutError:
-            log.warning("answer_timeout", source=source.id)
+            log.warning("answer took too long", source=source.id)
             result = answers.answer(Case.OVERLOADED)
         except StoreBusy:
             result = answers.answer(Case.OVERLOADED)
         except StoreError as error:
-            log.warning("store_unavailable", source=source.id, error=error.code)
+            log.warning("store unavailable", source=source.id, code=error.code)
             result = answers.answer(Case.STORE_UNAVAILABLE)
         except Exception as error:  # the certainty rule: whatever we did not foresee is a doubt of ours
-            log.error("receive_failed", source=source.id, exc_info=error)
+            log.error("receive failed", source=source.id, exc_info=error)
             result = answers.answer(Case.INTERNAL)
         probe.reach(Step.ACKED)
         self._observer.answered(source.id, result.status)
@@ -127,21 +127,17 @@ class Receiver:
         self._observer.answered(source.id, result.status)
         return result
 
-    async def judge(
-        self, source: Source, request: Request, arrived: Instant, at: Instant
-    ) -> core.Decision | Unavailable:
-        """Decide, fetching the issuer's keys where they are needed.
-
-        arrived  when the request reached us; at  the time that its proof is judged at.
-        """
+    async def judge(self, source: Source, request: Request, at: Instant) -> core.Decision | Unavailable:
+        """Decide, fetching the issuer's keys where they are needed. at: the time that the proof is judged at."""
         url = source.jwks_url
         if url is None:
             return core.decide(source, request, source.keys, at)
+        arrived = self._clock.monotonic()
         at_hand = Keys(source.keys.secrets, self._key_sets.at_hand(url))
         decision = core.decide(source, request, at_hand, at)
         if not isinstance(decision, core.Undecided):
             return decision
-        match await self._key_sets.find(url, decision.kid, arrived):
+        match await self._key_sets.keys(url, decision.kid, arrived):
             case Unavailable() as unavailable:
                 return unavailable
             case Absent():
@@ -185,7 +181,7 @@ class Receiver:
 
     async def _receive(self, source: Source, request: Request) -> Answer:
         now = self._clock.now()
-        decision = await self.judge(source, request, now, now)
+        decision = await self.judge(source, request, now)
         probe.reach(Step.DECIDED)
         match decision:
             case Unavailable(retry_after_s):
@@ -253,7 +249,7 @@ class Receiver:
         try:
             await self._store.quarantine(refusal)
         except StoreError as error:  # best effort, as promised
-            log.info("not_quarantined", source=refusal.source, error=error.code)
+            log.info("not quarantined", source=refusal.source, code=error.code)
 
 
 def kept_headers(source: Source, headers: Headers) -> Headers:

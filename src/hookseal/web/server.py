@@ -48,7 +48,7 @@ def parse_listen(listen: str) -> tuple[str, int]:
     return host, int(port)
 
 
-class _BoundServer(Server):  # type: ignore[misc]
+class _BoundServer(Server):
     """granian on a socket that is already listening."""
 
     def __init__(self, app: Any, listener: socket.socket, **settings: Any) -> None:
@@ -56,7 +56,9 @@ class _BoundServer(Server):  # type: ignore[misc]
         self._listener = listener
 
     def _init_shared_socket(self) -> None:
-        self._shd = SocketHolder(self._listener.fileno(), False, _BACKLOG)
+        # The library's stubs know a SocketHolder of one argument; its compiled class takes these three.
+        holder: Any = SocketHolder
+        self._shd = holder(self._listener.detach(), False, _BACKLOG)  # the server closes it
         self._ssp = None
 
 
@@ -76,24 +78,24 @@ async def serving(
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigurationError(place, key, f"cannot listen on {listen} ({why}); choose another address") from error
-    with listener:
-        listener.setblocking(False)
-        bound = listener.getsockname()
-        server = _BoundServer(
-            app,
-            listener,
-            http=HTTPModes.http1,
-            websockets=False,
-            log_enabled=False,
-            backlog=_BACKLOG,
-            backpressure=_CONNECTIONS,
-            http1_settings=HTTP1Settings(
-                header_read_timeout=round(header_timeout_s * 1000), max_buffer_size=_BUFFER_BYTES
-            ),
-        )
-        task = asyncio.create_task(server.serve(), name="http server")
-        try:
-            yield Address(bound[0], bound[1])
-        finally:
-            server.stop()
-            await task
+    listener.setblocking(False)
+    bound = listener.getsockname()
+    server = _BoundServer(
+        app,
+        listener,
+        http=HTTPModes.http1,
+        websockets=False,
+        log_enabled=False,
+        backlog=_BACKLOG,
+        backpressure=_CONNECTIONS,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=round(header_timeout_s * 1000), max_buffer_size=_BUFFER_BYTES
+        ),
+    )
+    task = asyncio.create_task(server.serve(), name="http server")
+    try:
+        yield Address(bound[0], bound[1])
+    finally:
+        server.interrupt_signal = True
+        server.main_loop_interrupt.set()
+        await task

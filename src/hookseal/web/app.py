@@ -1,0 +1,322 @@
+"""The gateway put together: the one place where concrete parts meet.
+
+It opens the parts in the order in which they need each other and closes them the other way round; what a part does is
+the part's own affair. A gateway is an ASGI app: `/in/…` goes to the receiving side, all else to management. It can be
+mounted in an app of the user's own, where handlers (`on`) take events in the same process.
+"""
+
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hookseal.api.app import create_app
+from hookseal.api.health import Check
+from hookseal.api.metrics import Metrics
+from hookseal.clock import Clock, SystemClock
+from hookseal.delivery.endpoint import Endpoint
+from hookseal.delivery.endpoint import build as build_endpoint
+from hookseal.delivery.engine import Engine
+from hookseal.destinations.handler import Handler, endpoint_of
+from hookseal.destinations.registry import destinations
+from hookseal.egress.client import GuardedClient
+from hookseal.egress.policy import EgressPolicy
+from hookseal.egress.port import Egress
+from hookseal.errors import CannotDecide, ConfigurationError
+from hookseal.logs import get_logger
+from hookseal.manage.configuration import load
+from hookseal.manage.operations import Management, ReadEvent
+from hookseal.manage.reading import event_reader
+from hookseal.manage.release import Released, ReleaseOutcome, SourceGone, StillRefused
+from hookseal.message import Request
+from hookseal.model import EndpointId, Flag, SourceId
+from hookseal.receive import core, source
+from hookseal.receive.answers import Case, answer
+from hookseal.receive.keys import KeySets, Unavailable
+from hookseal.receive.service import Receiver
+from hookseal.receive.source import Source
+from hookseal.sealing import Keyring
+from hookseal.settings import Settings
+from hookseal.store.keyfile import load_or_create
+from hookseal.store.port import Refusal, Store
+from hookseal.store.sqlite import SqliteStore
+from hookseal.web.receiving import PREFIX, Limits, Receive, Receiving, Scope, Send, own_path, respond
+
+log = get_logger(__name__)
+
+H = TypeVar("H", bound=Handler)
+
+
+class Gateway:
+    """An ASGI app that receives, keeps and delivers.
+
+    settings  a configuration file, or settings made in code.
+    dev       the API is open to programs of this machine when no key is configured.
+    Parts that tests hand in: clock, random (jitter and ids of deliveries), egress.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | str | Path,
+        *,
+        dev: bool = False,
+        clock: Clock | None = None,
+        random: random.Random | None = None,
+        egress: Egress | None = None,
+    ) -> None:
+        self.settings = settings if isinstance(settings, Settings) else load(Path(settings), dev=dev)
+        self._dev = dev
+        self._clock = clock or SystemClock()
+        self._random = random or _system_random()
+        self._given_egress = egress
+        self._handlers: dict[EndpointId, tuple[Endpoint, Handler]] = {}
+        self._stack: AsyncExitStack | None = None
+        self._store: Store | None = None
+        self._management: Any = None
+        self._warned = False
+        server = self.settings.server
+        self.receiving = Receiving(
+            limits=Limits(
+                max_headers=server.max_headers,
+                max_header_bytes=server.max_header_bytes,
+                body_timeout_s=server.body_timeout_s,
+                max_in_flight=server.max_in_flight,
+            ),
+            trusted_proxies=[ip_network(proxy) for proxy in server.trusted_proxies],
+            public_url=server.public_url,
+        )
+        self._sources: dict[SourceId, Source] = {row.id: self._build_source(row.id) for row in self.settings.sources}
+        self._endpoints = [self._build_endpoint(row.id) for row in self.settings.endpoints]
+        self.metrics = Metrics(self._sources, [row.id for row in self.settings.endpoints], self._clock)
+
+    def on(self, type: str = "*", *, source: str = "*") -> Callable[[H], H]:
+        """Hand events to an async function of this process, after the answer was sent and from the durable store.
+
+        type, source  globs over the normalised type and the source's id.
+        An exception makes the delivery fail; it is tried again as for any endpoint. Register before the start.
+        """
+
+        def register(handler: H) -> H:
+            if self._stack is not None:
+                raise RuntimeError("register handlers before the gateway is started")
+            known = self._handlers.get(endpoint_of(handler).id)
+            types = (type,) if known is None else (*known[0].types, type)
+            sources = (source,) if known is None else (*known[0].sources, source)
+            endpoint = endpoint_of(handler, types, sources)
+            self._handlers[endpoint.id] = (endpoint, handler)
+            return handler
+
+        return register
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> "Gateway":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """For `FastAPI(lifespan=gateway.lifespan)`: a mounted app gets no lifespan from its parent."""
+        async with self:
+            yield
+
+    @property
+    def store(self) -> Store:
+        """The open store, for whoever looks into it from the same process. RuntimeError before the start."""
+        if self._store is None:
+            raise RuntimeError("the gateway is not started")
+        return self._store
+
+    async def start(self) -> None:
+        """Open the store, void what a dead process left leased, begin to deliver, then to receive."""
+        async with AsyncExitStack() as stack:
+            store = self._open_store()
+            await store.open()
+            stack.push_async_callback(store.close)
+            voided = await store.void_leases(self._clock.now())
+            read = event_reader(self.settings.sources)
+            egress = self._open_egress()
+            stack.push_async_callback(egress.close)
+            endpoints = [*self._endpoints, *(endpoint for endpoint, _ in self._handlers.values())]
+            handlers = {id: handler for id, (_, handler) in self._handlers.items()}
+            engine = Engine(
+                store,
+                endpoints,
+                destinations(endpoints, egress, handlers),
+                normalise=read,
+                clock=self._clock,
+                random=self._random,
+                observer=self.metrics,
+            )
+            key_sets = KeySets(egress, self._clock)
+            stack.push_async_callback(key_sets.close)
+            receiver = Receiver(
+                sources=self._sources,
+                store=store,
+                planner=_Shim(engine),
+                key_sets=key_sets,
+                clock=self._clock,
+                observer=self.metrics,
+                answer_timeout_s=self.settings.server.answer_timeout_s,
+            )
+            self._management = self._manage(store, engine, receiver, read)
+            await engine.start()
+            stack.push_async_callback(engine.stop, self.settings.server.drain_s)
+            stack.push_async_callback(receiver.drain)
+            key_sets.start({one.jwks_url for one in self._sources.values() if one.jwks_url is not None})
+            self.receiving.receiver = receiver
+            self._store = store
+            self._stack = stack.pop_all()
+        log.info("started, leases of a former process voided", count=voided)
+
+    async def stop(self) -> None:
+        """Drain: finish what is being delivered within the grace, give the rest back, close the store."""
+        stack, self._stack = self._stack, None
+        self.receiving.receiver = None
+        self._store = None
+        if stack is not None:
+            await stack.aclose()
+            log.info("stopped")
+
+    # --- ASGI -------------------------------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1000})
+        elif own_path(scope).startswith(PREFIX):
+            self._warn_if_unstarted()
+            await self.receiving(scope, receive, send)
+        elif self.settings.server.manage_listen is not None:
+            await respond(send, answer(Case.UNKNOWN_SOURCE))
+        else:
+            await self.management(scope, receive, send)
+
+    async def management(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI app of the API, metrics and health, for a listener of their own."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif self._stack is None or self._management is None:
+            self._warn_if_unstarted()
+            await respond(send, answer(Case.STARTING))
+        else:
+            await self._management(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    def _warn_if_unstarted(self) -> None:
+        if self._stack is None and not self._warned:
+            self._warned = True
+            log.warning("asked before the start")
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    def _build_source(self, id: SourceId) -> Source:
+        row = next(row for row in self.settings.sources if row.id == id)
+        try:
+            return source.build(row, self.settings.server.max_body_bytes)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                str(self.settings.file or ""), f'[[source]] "{id}" {error.key}', error.remedy
+            ) from error
+
+    def _build_endpoint(self, id: EndpointId) -> Endpoint:
+        return build_endpoint(next(row for row in self.settings.endpoints if row.id == id))
+
+    def _open_store(self) -> SqliteStore:
+        path = self.settings.store.path
+        key_path = self.settings.store.key_path
+        if key_path is None:
+            keyring = Keyring.parse(self.settings.store.keyring)
+        else:
+            keyring = load_or_create(key_path, path.exists() and path.stat().st_size > 0)
+        return SqliteStore(path, keyring, clock=self._clock)
+
+    def _open_egress(self) -> Egress:
+        if self._given_egress is not None:
+            return self._given_egress
+        row = self.settings.egress
+        return GuardedClient(EgressPolicy(allow=row.allow, allow_http=row.allow_http))
+
+    def _manage(self, store: SqliteStore, engine: Engine, receiver: Receiver, read: ReadEvent) -> Any:
+        async def judge_again(refusal: Refusal) -> ReleaseOutcome:
+            return await release(receiver, refusal)
+
+        server = self.settings.server
+        management = Management(
+            store,
+            sources=self.settings.sources,
+            endpoints=self.settings.endpoints,
+            read=read,
+            judge_again=judge_again,
+            clock=self._clock,
+            public_url=server.public_url,
+            wake=engine.wake,
+        )
+        return create_app(
+            management,
+            self.settings.api.keys,
+            self._dev and not self.settings.api.keys,
+            _Health(self),
+            self.metrics,
+            metrics_need_key=server.manage_listen is None,
+        )
+
+
+class _Shim:
+    def __init__(self, engine): self.e=engine
+    def plan(self, source, types): return tuple(self.e.plan(source,t,item=i) for i,t in enumerate(types))
+    def abandoned(self, d): self.e.abandoned(d)
+    def stored(self, event, ds):
+        from hookseal.store.port import Claimed
+        self.e.stored([Claimed(id=d.id,endpoint=d.endpoint,lease=d.lease,attempts=0,losses=0,first_attempt_at=None,event=event) for d in ds if d.lease])
+
+
+class _Health:
+    """Live while the event loop answers; ready while requests can be received."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def live(self) -> Sequence[Check]:
+        return [Check("process", True)]
+
+    async def ready(self) -> Sequence[Check]:
+        return [Check("receiving", self._gateway.receiving.receiver is not None)]
+
+
+async def release(receiver: Receiver, refusal: Refusal) -> ReleaseOutcome:
+    """Judge a quarantined request with today's secrets as of the time it was received; store it when it holds."""
+    source = receiver.sources.get(refusal.source)
+    if source is None:
+        return SourceGone()
+    request = Request(
+        method=refusal.method, headers=refusal.headers, body=refusal.body, url=refusal.url, remote=refusal.remote
+    )
+    match await receiver.judge(source, request, refusal.received_at):
+        case Unavailable() | core.Undecided():
+            raise CannotDecide("the issuer's keys cannot be had now")
+        case core.Refusal(reason):
+            return StillRefused(reason)
+        case core.Genuine() as genuine:
+            flags = (Flag.RELEASED.value,)
+            return Released(await receiver.store(source, request, genuine, refusal.received_at, flags))
+
+
+def _system_random() -> random.Random:
+    return random.Random()  # noqa: S311 - jitter and ids; nothing secret hangs on it
