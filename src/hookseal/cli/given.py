@@ -15,6 +15,7 @@ from typing import Any
 
 from hookseal.clock import parse_rfc3339, to_datetime
 from hookseal.errors import ConfigurationError
+from hookseal.settings.kinds import ID, is_network
 
 PLACE = "command line"
 
@@ -65,6 +66,8 @@ def options(settings: Sequence[str]) -> dict[str, Any]:
             made[key] = [*before, value]
         else:
             made[key] = value
+    if "addresses" in made:
+        made["addresses"] = _networks(made["addresses"])
     return made
 
 
@@ -78,6 +81,14 @@ def time(text: str | None) -> datetime | float | None:
         return to_datetime(parse_rfc3339(text))
     except (ValueError, OverflowError):
         raise ConfigurationError(PLACE, "--at", "write unix seconds or a time such as 2026-11-21T08:00:00Z") from None
+
+
+def _networks(given: Any) -> list[str]:
+    """The one option that is the source's and not the provider's: networks, or a provider's id for its list."""
+    texts = given if isinstance(given, list) else [given]
+    if not all(isinstance(text, str) and (is_network(text) or ID.fullmatch(text)) for text in texts):
+        raise ConfigurationError(PLACE, "--set addresses", "write networks such as 10.20.0.0/16")
+    return texts
 
 
 def _typed(text: str) -> Any:

@@ -35,19 +35,22 @@ def verify(
     at: At = None,
 ) -> None:
     """Judge one request. Prints JSON; exits 0 when it is accepted, 1 when it is refused."""
-    from hookseal import offline
+    from hookseal import catalogue, offline
     from hookseal.cli import given
     from hookseal.cli.printing import print_json
-    from hookseal.errors import Refused
+    from hookseal.errors import ConfigurationError, Refused
 
-    answer: dict[str, Any]
+    secrets, options = given.secrets(secret or (), secret_file or ()), given.options(set_ or ())
+    label = catalogue.provider(provider).secret.label
+    if label and not secrets:
+        raise ConfigurationError(given.PLACE, "--secret", f"give the {label}, or --secret-file")
     try:
         events = offline.verify_all(
             provider,
             given.body(body),
             given.headers(header or ()),
-            secrets=given.secrets(secret or (), secret_file or ()),
-            options=given.options(set_ or ()),
+            secrets=secrets,
+            options=options,
             method=method,
             url=url,
             remote=remote,
@@ -58,7 +61,12 @@ def verify(
         print_json({"result": "refused", "reason": refused.reason.value, "event": None, "diagnosis": findings})
         raise typer.Exit(1) from None
     shown = [event.as_cloudevent() for event in events]
-    answer = {"result": "accepted", "reason": None, "event": shown[0] if shown else None, "diagnosis": []}
+    answer: dict[str, Any] = {
+        "result": "accepted",
+        "reason": None,
+        "event": shown[0] if shown else None,
+        "diagnosis": [],
+    }
     print_json(answer | ({"events": shown} if len(shown) > 1 else {}))
 
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+_PIPE_WIDTH = 240
+"""Columns where nobody looks: wide enough that a table's row stays one line."""
+
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout, UTF-8 whatever the locale; escaped where the text cannot be UTF-8."""
@@ -38,4 +41,6 @@ def console() -> "Console":
     """A rich console on stdout. It looks at NO_COLOR and TERM itself, and writes plain text to a pipe or a file."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=True, width=_PIPE_WIDTH)
