@@ -230,6 +230,8 @@ def _given_once(operation: Operation, items: Sequence[tuple[str, str]], faults: 
     given: dict[str, str] = {}
     for name, text in items:
         if name not in known:
+            if not operation.is_strict:
+                continue
             faults.append(Fault("", "unknown_parameter"))
         elif name in given:
             faults.append(Fault(name, "repeated"))

@@ -88,6 +88,10 @@ class Metrics:
         self._quarantined = gauge("quarantined_requests", "Refused requests that are kept.")
         self._store_counted = gauge("store_counted", "1 when the figures of the store are fresh, 0 when it cannot say.")
 
+    def know_endpoints(self, endpoints: Iterable[str]) -> None:
+        """More ids that may stand as labels: handlers are registered after the figures are made."""
+        self._endpoints |= frozenset(endpoints)
+
     # --- receiving --------------------------------------------------------------------------------------------------
 
     def answered(self, source: str, status: int) -> None:

@@ -78,6 +78,7 @@ class Operation:
     """name: the operationId. path: its parameters stand in braces and are those of `path_parameters`.
 
     schema    of a good answer; None when it is not JSON, and `media_type` says what it is.
+    is_strict  whether a parameter that it does not have is a fault. Probes and scrapers add what they like.
     problems  the problems of its own; those that every operation has are added by `openapi.py`.
     """
 
@@ -95,4 +96,5 @@ class Operation:
     media_type: str = "application/json"
     problems: tuple[ProblemCode, ...] = ()
     needs_key: bool = True
+    is_strict: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -309,6 +309,7 @@ def _health(health: Health) -> tuple[Operation, ...]:
             handler=handler,
             schema=ref("Health"),
             needs_key=False,
+            is_strict=False,
         )
         for name, path, summary, handler in (
             ("getLiveness", "/healthz", "Whether the process works.", live),
@@ -335,4 +336,5 @@ def _metrics(management: Management, metrics: Metrics, needs_key: bool) -> Opera
         handler=get_metrics,
         media_type="text/plain",
         needs_key=needs_key,
+        is_strict=False,
     )

@@ -168,7 +168,7 @@ SCHEMAS: Mapping[str, Schema] = {
         {
             "id": _STRING,
             "origin": {"type": "string", "enum": [one.value for one in Origin]},
-            "url": _STRING,
+            "url": _or_null(_STRING),
             "sources": _STRINGS,
             "types": _STRINGS,
             "format": _STRING,

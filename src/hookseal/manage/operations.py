@@ -70,11 +70,18 @@ class Management:
         clock: Clock,
         public_url: str | None = None,
         wake: Callable[[], None] = lambda: None,
+        handlers: Sequence[Endpoint] = (),
     ) -> None:
-        """wake: tells the delivery engine of this process that something has become due."""
+        """handlers: the endpoints that are functions of this process.
+
+        wake: tells the delivery engine of this process that something has become due.
+        """
         self._store = store
         self._sources = {one.id: one for one in sources}
-        self._endpoints = {one.id: one for one in endpoints}
+        self._shown = {one.id: registered.endpoint(one) for one in endpoints}
+        self._shown.update({one.id: registered.handler(one) for one in handlers})
+        self._endpoints = {one.id: build_endpoint(one) for one in endpoints}
+        self._endpoints.update({one.id: one for one in handlers})
         self._read = read
         self._judge_again = judge_again
         self._clock = clock
@@ -114,14 +121,15 @@ class Management:
         the endpoint's sources and types, or an endpoint would get what it never asked for. Invalid when the endpoint
         or a named event does not exist.
         """
-        if replay.endpoint not in self._endpoints:
+        endpoint = self._endpoints.get(replay.endpoint)
+        if endpoint is None:
             raise Invalid("/endpoint", "there is no such endpoint")
         if replay.events is not None:
             await self._check_named(replay.events)
         if replay.events is not None or replay.state is not None:
             made = await self._store.replay(replay, self._clock.now())
         else:
-            made = await self._replay_range(replay, build_endpoint(self._endpoints[replay.endpoint]))
+            made = await self._replay_range(replay, endpoint)
         if made:
             self._wake()
         return made
@@ -192,11 +200,11 @@ class Management:
             raise NotFound("no such source") from None
 
     def endpoints(self) -> tuple[registered.Endpoint, ...]:
-        return tuple(registered.endpoint(one) for one in self._endpoints.values())
+        return tuple(self._shown.values())
 
     def endpoint(self, endpoint: EndpointId) -> registered.Endpoint:
         try:
-            return registered.endpoint(self._endpoints[endpoint])
+            return self._shown[endpoint]
         except KeyError:
             raise NotFound("no such endpoint") from None
 

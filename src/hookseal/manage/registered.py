@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit, urlunsplit
 
+from hookseal.delivery import endpoint as delivery
 from hookseal.model import EndpointId, Json, ProviderId, SourceId
 from hookseal.settings import EndpointSettings, SourceSettings
 
@@ -19,9 +20,10 @@ _SECRET_NAME = re.compile(r"secret|password|passphrase|token|private|api_?key", 
 
 
 class Origin(StrEnum):
-    """Who made a registration. What came from the file is changed in the file."""
+    """Who made a registration. What came from the file is changed in the file, a handler in the code."""
 
     FILE = "file"
+    CODE = "code"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +47,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One outbound registration. signing: the scheme's name; retry: the policy's name; headers: the names."""
+    """One outbound registration. url: None for a handler; retry: the policy's name; headers: the names."""
 
     id: EndpointId
     origin: Origin
-    url: str
+    url: str | None
     sources: tuple[str, ...]
     types: tuple[str, ...]
     format: str
@@ -94,6 +96,24 @@ def endpoint(settings: EndpointSettings) -> Endpoint:
         timeout_s=settings.timeout_s,
         concurrency=settings.concurrency,
         headers=tuple(settings.headers),
+    )
+
+
+def handler(one: delivery.Endpoint) -> Endpoint:
+    """A function of the process itself: it has no address, and nothing is signed for it."""
+    return Endpoint(
+        id=one.id,
+        origin=Origin.CODE,
+        url=None,
+        sources=one.sources,
+        types=one.types,
+        format=one.format,
+        signing="none",
+        secrets=0,
+        retry=one.policy.name,
+        timeout_s=one.timeout_s,
+        concurrency=one.concurrency,
+        headers=(),
     )
 
 
