@@ -11,9 +11,12 @@ SECRET = "correct-horse-battery-staple"
 NAMES = ("secrets", "retired_secrets")
 
 
-def reading(tmp_path: Path, secret: str, environ: dict[str, str] | None = None, name: str = "secrets") -> Reading:
+def reading(
+    tmp_path: Path, secret: str, environ: dict[str, str] | None = None, name: str = "secrets", mode: int = 0o600
+) -> Reading:
     path = tmp_path / "hookseal.toml"
     path.write_text(f'[[source]]\nid = "a"\nprovider = "idenfy"\n{name} = ["{secret}"]\n')
+    path.chmod(mode)
     return read(path, Overrides(), environ or {})
 
 
@@ -82,6 +85,12 @@ def test_a_secret_file_that_everyone_can_read_is_warned_of(tmp_path: Path) -> No
     assert any("readable by everyone" in warning for warning in reading(tmp_path, "file:s").warnings)
     file.chmod(0o600)
     assert reading(tmp_path, "file:s").warnings == ()
+
+
+def test_a_secret_in_a_configuration_that_everyone_can_read_is_warned_of(tmp_path: Path) -> None:
+    (warning,) = reading(tmp_path, SECRET, mode=0o644).warnings
+    assert "everyone can read" in warning
+    assert reading(tmp_path, "env:S", {"S": SECRET}, mode=0o644).warnings == ()
 
 
 def test_no_secret_is_shown_by_repr_or_by_config_show(tmp_path: Path) -> None:

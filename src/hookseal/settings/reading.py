@@ -8,6 +8,7 @@ comes out. Every fault is one sentence that names place, key and remedy, and hol
 import difflib
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -63,11 +64,11 @@ def read(
     if path is None and overrides.dev and not file.exists() and not file.is_symlink():
         return _Reader(None, overrides, environ).read({})
     try:
-        document = _document(file, named=path is not None)
+        document, mode = _document(file, named=path is not None)
     except Unfit as unfit:
         fault = ConfigurationError(_shown(str(file)), "", unfit.remedy)
         return Reading(place=fault.place, settings=None, faults=(fault,))
-    return _Reader(file, overrides, environ).read(document)
+    return _Reader(file, overrides, environ, exposed=bool(mode & stat.S_IROTH)).read(document)
 
 
 def key_of(section: Section, name: str, which: str | int = "") -> str:
@@ -84,12 +85,13 @@ def nearest(unknown: str, known: list[str]) -> str:
     return f"did you mean `{close[0]}`?" if close else f"known are {', '.join(known)}"
 
 
-def _document(file: Path, named: bool) -> dict[str, Any]:
+def _document(file: Path, named: bool) -> tuple[dict[str, Any], int]:
+    """The tables of the file, and its mode."""
     if not named and not file.exists() and not file.is_symlink():
         raise Unfit("there is no configuration file here; write one, or name it with --config")
-    content, _ = read_small(file, _MAX_FILE_BYTES)
+    content, mode = read_small(file, _MAX_FILE_BYTES)
     try:
-        return tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8")), mode
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise Unfit(f"line {line} is not UTF-8; save the file as UTF-8") from None
@@ -102,10 +104,13 @@ def _document(file: Path, named: bool) -> dict[str, Any]:
 
 
 class _Reader:
-    def __init__(self, file: Path | None, overrides: Overrides, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, file: Path | None, overrides: Overrides, environ: Mapping[str, str], *, exposed: bool = False
+    ) -> None:
         self.file = file
         self.overrides = overrides
         self.environ = environ
+        self.exposed = exposed
         self.folder = Path.cwd() if file is None else file.absolute().parent
         self.place = _shown("defaults" if file is None else str(file))
         self.faults: list[ConfigurationError] = []
@@ -206,7 +211,7 @@ class _Reader:
             yield self.place, key, given[row.name]
 
     def _desk(self) -> Desk:
-        return Desk(folder=self.folder, environ=self.environ)
+        return Desk(folder=self.folder, environ=self.environ, exposed=self.exposed)
 
     def _fault(self, key: str, remedy: str) -> None:
         self.faults.append(ConfigurationError(self.place, key, remedy))

@@ -30,10 +30,15 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """What a value is read with: the folder that relative paths count from, the environment, and room for warnings."""
+    """What a value is read with.
+
+    folder   where relative paths count from.
+    exposed  the value stands in a file that every user of this machine can read.
+    """
 
     folder: Path
     environ: Mapping[str, str]
+    exposed: bool = False
     warnings: list[str] = field(default_factory=list)
 
 
@@ -45,6 +50,8 @@ def secret_bytes(text: str, desk: Desk) -> bytes:
         secret, place = _from_file(text.removeprefix(FILE), desk), "the file"
     else:
         secret, place = text.encode(), "the secret"
+        if desk.exposed:
+            desk.warnings.append("stands in a file that everyone can read; `chmod 600` it, or write env:NAME")
     _refuse_blank(secret, place)
     if len(secret) < SHORT_BYTES:
         desk.warnings.append(f"is shorter than {SHORT_BYTES} bytes; ask the provider for a longer one")
