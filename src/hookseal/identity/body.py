@@ -99,20 +99,20 @@ def _parse_json(body: bytes) -> Body:
     except (msgspec.DecodeError, ValueError):
         return _UNPARSED
     # Counting brackets costs a microsecond and nearly always settles it; brackets inside strings only make us look.
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _depth_exceeds(tree, MAX_DEPTH):
+    if (
+        body.count(b"{") + body.count(b"[") > MAX_DEPTH
+        and isinstance(tree, dict | list)
+        and _depth_exceeds(tree, MAX_DEPTH)
+    ):
         return _TOO_DEEP
     return Body(True, tree, (), True)
 
 
 def _depth_exceeds(tree: Json, limit: int) -> bool:
     level = [tree]
-    for _ in range(limit + 1):
-        level = [
-            child
-            for node in level
-            if isinstance(node, dict | list)
-            for child in (node.values() if isinstance(node, dict) else node)
-        ]
+    for _ in range(limit):
+        children = (child for node in level for child in (node.values() if isinstance(node, dict) else node))
+        level = [child for child in children if isinstance(child, dict | list)]
         if not level:
             return False
     return True
