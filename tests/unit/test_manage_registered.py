@@ -47,4 +47,6 @@ def test_no_url_is_too_odd_to_be_shown(url: str) -> None:
 
 
 def test_what_senders_write_can_always_be_written_as_json() -> None:
-    assert wire.encode({"payload": [10**30, "\ud800", 1]}) == b'{"payload":[1000000000000000000000000000000,"\\ud800",1]}'
+    assert (
+        wire.encode({"payload": [10**30, "\ud800", 1]}) == b'{"payload":[1000000000000000000000000000000,"\\ud800",1]}'
+    )
