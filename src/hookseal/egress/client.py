@@ -28,8 +28,6 @@ from hookseal.model import AttemptReason
 
 _METHOD = re.compile(r"[A-Z]{3,10}")
 _MAX_JUDGED = 1024
-_RAW_SLACK = 65_536
-_RAW_FACTOR = 8  # a body in chunks of one byte is six times as long on the wire
 _ALWAYS = (("Accept-Encoding", "identity"), ("User-Agent", "hookseal"))
 
 
@@ -105,11 +103,11 @@ class GuardedClient:
             return Failure(reason=target.reason, detail=target.message)
         if not _METHOD.fullmatch(method) or not is_sendable(headers):
             return Failure(reason=AttemptReason.CONFIG_ERROR, detail="the method or a header cannot be sent")
-        journey = Journey(target=target[0], max_raw_bytes=_RAW_FACTOR * max_bytes + _RAW_SLACK)
+        journey = Journey(target=target[0], max_bytes=max_bytes)
         token = journey_of_call.set(journey)
         pool.under_way += 1
         try:
-            return await self._exchange(pool, journey, method, target[1], headers, body, timeout_s, max_bytes)
+            return await self._exchange(pool, journey, method, target[1], headers, body, timeout_s)
         finally:
             pool.under_way -= 1
             journey_of_call.reset(token)
@@ -125,7 +123,6 @@ class GuardedClient:
         headers: Sequence[tuple[str, str]],
         body: bytes,
         timeout_s: float,
-        max_bytes: int,
     ) -> Reply | Failure:
         response: aiohttp.ClientResponse | None = None
         parts: list[bytes] = []
@@ -139,19 +136,21 @@ class GuardedClient:
                 if refused := _refused_answer(response):
                     return Failure(reason=refused)
                 _shorten(limit, self._body_s)
-                complete = await _read(response, parts, max_bytes)
+                complete = await _read(response, parts, journey.max_bytes)
         except Exception as error:  # noqa: BLE001 — whatever a hostile answer brings out of the library is a value here
             if response is None:
                 if isinstance(error, TimeoutError) and limit.expired():
                     return Failure(reason=reason_of_timeout(journey.phase))
-                return Failure(reason=reason_of(error, journey.phase), detail=getattr(error, "detail", ""))
+                return Failure(
+                    reason=reason_of(journey.broken or error, journey.phase), detail=getattr(error, "detail", "")
+                )
         finally:
             if response is not None and not complete:
                 response.close()
         return Reply(
             status=response.status,
             headers=_headers(response),
-            body=b"".join(parts)[:max_bytes],
+            body=b"".join(parts)[: journey.max_bytes],
             complete=complete,
         )
 

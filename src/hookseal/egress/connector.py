@@ -41,6 +41,9 @@ MAX_ADDRESSES = 16
 HEAD_START_S = 0.25
 """Before the next address is tried beside one that does not answer (RFC 8305 §8)."""
 
+_RAW_FACTOR = 8  # a body in chunks of one byte is six times as long on the wire
+_RAW_SLACK = 65_536
+
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 
@@ -48,14 +51,16 @@ _END_OF_HEAD = re.compile(rb"\n\r?\n")
 class Journey:
     """How one call is getting on.
 
-    max_raw_bytes  of the answer's body as it is on the wire.
-    denied         what the operator is told when an address was refused; "" when none was.
+    max_bytes  of the answer's body that are wanted.
+    denied     what the operator is told when an address was refused; "" when none was.
+    broken     why TLS ended the connection after the handshake, as over TLS 1.3 when our certificate is asked for.
     """
 
     target: Target
-    max_raw_bytes: int
+    max_bytes: int
     phase: Phase = Phase.WAITING
     denied: str = ""
+    broken: ssl.SSLError | None = None
 
 
 journey_of_call: ContextVar[Journey] = ContextVar("journey_of_call")
@@ -95,6 +100,11 @@ class Exchange(ResponseHandler):
     def close(self) -> None:
         # The library's close waits until the peer has read what we wrote. One that never reads would keep it for ever.
         self.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._journey is not None and isinstance(exc, ssl.SSLError):
+            self._journey.broken = exc
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._headed:
@@ -144,10 +154,14 @@ class Exchange(ResponseHandler):
             self.abort()
             return
         self._body_bytes += len(data)
-        if self._journey is not None and self._body_bytes > self._journey.max_raw_bytes:
-            self._break_off()
-            return
+        body = self._payload
         self._parse(data)
+        if self._journey is None or body is None or body.is_eof() or self._exception is not None:
+            return
+        if body.total_bytes > self._journey.max_bytes:
+            self._pause_transport_reading()  # more than is wanted is there; its reader will hang up
+        elif self._body_bytes > _RAW_FACTOR * self._journey.max_bytes + _RAW_SLACK:
+            self._break_off()
 
     def _parse(self, data: bytes) -> bool:
         """True when the head is complete."""

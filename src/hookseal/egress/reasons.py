@@ -67,8 +67,8 @@ def reason_of(error: BaseException, phase: Phase) -> AttemptReason:
         return AttemptReason.RESPONSE_HEADERS_INVALID
     if isinstance(error, aiohttp.ClientConnectionResetError):  # our own write found the connection closed
         return AttemptReason.WRITE_ERROR
-    if tls := _tls_error(error):
-        return reason_of_tls(tls)
+    if isinstance(error, ssl.SSLError):
+        return reason_of_tls(error)
     if phase <= Phase.CONNECTING:
         return reason_of_connect(error)
     if isinstance(error, TimeoutError):
@@ -94,10 +94,3 @@ def reason_of_tls(error: ssl.SSLError) -> AttemptReason:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _OF_CERTIFICATE.get(error.verify_code, AttemptReason.TLS_UNTRUSTED)
     return AttemptReason.TLS_PROTOCOL
-
-
-def _tls_error(error: BaseException) -> ssl.SSLError | None:
-    """The TLS error that this is, or that the HTTP library has wrapped."""
-    if isinstance(error, ssl.SSLError):
-        return error
-    return error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else None
