@@ -6,7 +6,7 @@ a list or every value of an object, and a last `**` for the place itself and eve
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,7 +61,7 @@ class Locator:
         if self.header is not None:
             return _header(headers, self.header)
         if self.spread:
-            return next(self.every(tree, headers), MISSING)
+            return next(self._search(tree), MISSING)
         node = tree
         for part in self.path:
             if isinstance(node, dict):
@@ -72,13 +72,14 @@ class Locator:
                 return MISSING
         return node
 
-    def every(self, tree: Json, headers: Headers) -> Iterator[Json]:
+    def every(self, tree: Json, headers: Headers) -> Iterable[Json]:
         """All values found, in the body's order; at most `MAX_VISITED` of them."""
-        if not self.spread:
-            found = self.first(tree, headers)
-            if found is not MISSING:
-                yield found
-            return
+        if self.spread:
+            return self._search(tree)
+        found = self.first(tree, headers)
+        return () if found is MISSING else (found,)
+
+    def _search(self, tree: Json) -> Iterator[Json]:
         visited = 0
         waiting = [(tree, self.path)]
         while waiting and visited < MAX_VISITED:

@@ -23,7 +23,6 @@ from hookseal.message import Headers
 from hookseal.model import Json, Outcome
 
 MAX_REASONS = 50
-_ABSENT: tuple[Json, bool] = (None, False)
 _MAX_MATCHED = 4096
 
 
@@ -93,24 +92,21 @@ class Reading:
 
         What was not found is left out, and so is every table or list that has fields of which none was found.
         """
-        match template:
-            case str():
-                return template, False
-            case Field():
-                value = self._claim(template)
-                return (template.otherwise if value is None else value), value is not None
-            case list():
-                members = [self.filled(one) for one in template]
-                found = any(found for _, found in members)
-                return (
-                    ([value for value, _ in members if value is not None], found)
-                    if found or _is_fixed(template)
-                    else _ABSENT
-                )
-        entries = {name: self.filled(one) for name, one in template.items()}
-        found = any(found for _, found in entries.values())
-        kept = {name: value for name, (value, _) in entries.items() if value is not None}
-        return (kept, found) if found or _is_fixed(template) else _ABSENT
+        if isinstance(template, Field):
+            claim = self._claim(template)
+            return (template.otherwise if claim is None else claim), claim is not None
+        if isinstance(template, str):
+            return template, False
+        value: Json
+        if isinstance(template, list):
+            members = [self.filled(one) for one in template]
+            found = any(found for _, found in members)
+            value = [value for value, _ in members if value is not None]
+        else:
+            entries = {name: self.filled(one) for name, one in template.items()}
+            found = any(found for _, found in entries.values())
+            value = {name: value for name, (value, _) in entries.items() if value is not None}
+        return (value, found) if found or _is_fixed(template) else (None, False)
 
     def _claim(self, rule: Field) -> Json:
         for place in rule.at:
@@ -130,27 +126,23 @@ class Reading:
             case Operator.FILLED:
                 return self._any_filled(condition.at) is wanted
         for place in condition.at:
-            if place.spread:
-                if any(_matches(value, wanted) for value in place.every(self.tree, self.headers)):
+            for value in place.every(self.tree, self.headers):
+                if _matches(value, wanted):
                     return True
-            elif _matches(place.first(self.tree, self.headers), wanted):
-                return True
         return False
 
     def _any_present(self, places: Places) -> bool:
-        return any(True for place in places for _ in place.every(self.tree, self.headers))
+        return any(place.first(self.tree, self.headers) is not MISSING for place in places)
 
     def _any_filled(self, places: Places) -> bool:
-        return any(
-            value is not None and value not in ("", [], {})
-            for place in places
-            for value in place.every(self.tree, self.headers)
-        )
+        for place in places:
+            for value in place.every(self.tree, self.headers):
+                if value is not None and value not in ("", [], {}):
+                    return True
+        return False
 
 
 def _matches(value: Json, wanted: object) -> bool:
-    if value is MISSING or value is None:
-        return False
     if isinstance(wanted, frozenset):
         # The type belongs to the value: True == 1 in Python, but not in JSON. Lists and objects equal nothing.
         return isinstance(value, str | int) and (type(value), value) in wanted
