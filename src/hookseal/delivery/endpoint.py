@@ -1,10 +1,10 @@
 """An endpoint as the engine works with it: checked once, ready to match and to send. Opens nothing."""
 
 import fnmatch
-import re
 from dataclasses import dataclass, field
 
 from hookseal.delivery.policy import POLICIES, RetryPolicy, parse
+from hookseal.egress.headers import check_headers
 from hookseal.errors import ConfigurationError
 from hookseal.model import EndpointId, SourceId
 from hookseal.settings import EndpointSettings, SigningSettings
@@ -13,15 +13,6 @@ LONGEST_TRY_S = 30.0
 """No try may take longer. A lease lasts twice that, so that it always covers the try that it was taken for."""
 
 _MAX_CONCURRENCY = 1024
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-_VALUE = re.compile(r"[\t\x20-\x7e]*", re.ASCII)
-
-# Ours to write, or the connection's. `Host` and the framing headers in an operator's hand have let requests out that
-# the address guard had not judged (GitLab, CVE-2025-6454).
-_OURS = re.compile(
-    r"host|content-length|content-type|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect"
-    r"|proxy-connection|accept-encoding|webhook-id|webhook-timestamp|webhook-signature"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +53,8 @@ def build(row: EndpointSettings) -> Endpoint:
         raise ConfigurationError(place, "timeout_s", f"give more than 0 and at most {LONGEST_TRY_S:g} seconds")
     if not 1 <= row.concurrency <= _MAX_CONCURRENCY:
         raise ConfigurationError(place, "concurrency", f"give 1 to {_MAX_CONCURRENCY}")
-    for name, value in row.headers.items():
-        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise ConfigurationError(place, "headers", "use names and values that HTTP allows, in ASCII")
-        if _OURS.fullmatch(name.lower()):
-            raise ConfigurationError(
-                place, "headers", f"leave out {name.lower()}: hookseal or the connection writes it"
-            )
+    if problem := check_headers(row.headers):
+        raise ConfigurationError(place, "headers", problem)
     return Endpoint(
         id=row.id,
         url=row.url,

@@ -237,6 +237,7 @@ class Engine:
                 return 0.0
         known = [endpoint for endpoint, lane in self._lanes.items() if not lane.more]
         due = await self._store.next_due_at(known) if known else None
+        missed = bool(asked) and not claimed and due is not None and due <= now
         now = self._clock.now()
         # What was planned without a lease a moment ago may be committed only now, and nobody tells.
         look_s = POLL_SOON_S if seconds_between(self._unleased_at, now) < _BIRTH_S else POLL_S
@@ -249,7 +250,7 @@ class Engine:
                 self._lanes[endpoint].more = True
         if not self._asked():
             return look_s  # no lane has room; one that gets some wakes us
-        return 0.0 if claimed or not asked else _IDLE_S  # another node was quicker: do not spin on it
+        return _IDLE_S if missed else 0.0  # was due at the claim and yet not claimed: another is at it, do not spin
 
     def _asked(self) -> dict[EndpointId, int]:
         """How many to claim for each lane that wants any; the share of each is the same, whatever the others' backlog."""

@@ -1,0 +1,52 @@
+"""Events to a coroutine of this process: `@gateway.on("identity.verification.completed")`.
+
+A handler is an endpoint like any other, `handler:<module>.<name>`: its deliveries lie in the store, run after the answer
+was sent, and are tried again by policy when it raises. It gets events at least once, so it must bear one twice; the
+event's id is the same each time. What it raises is counted, never shown: the text of an exception may quote the event.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+
+from hookseal.clock import Instant
+from hookseal.delivery.endpoint import Endpoint
+from hookseal.delivery.policy import POLICIES, RetryPolicy
+from hookseal.destinations.port import Answered, Failed, Parcel, Sent
+from hookseal.model import EndpointId, Event
+
+Handler = Callable[[Event], Awaitable[None]]
+
+HANDLER_ERROR = "handler_error"
+_NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9_.-]+", re.ASCII)
+
+
+def endpoint_of(
+    handler: Handler,
+    types: tuple[str, ...] = ("*",),
+    sources: tuple[str, ...] = ("*",),
+    policy: RetryPolicy = POLICIES["standard"],
+    concurrency: int = 16,
+) -> Endpoint:
+    """The endpoint that a handler is. Its id comes from where the function stands, so moving it makes a new endpoint."""
+    name = getattr(handler, "__qualname__", type(handler).__qualname__)
+    module = getattr(handler, "__module__", type(handler).__module__)
+    return Endpoint(
+        id=EndpointId(f"handler:{_NOT_OF_AN_ID.sub('_', f'{module}.{name}')}".lower()),
+        sources=sources,
+        types=types,
+        policy=policy,
+        concurrency=concurrency,
+    )
+
+
+class HandlerDestination:
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def send(self, parcel: Parcel, now: Instant) -> Sent:
+        """A handler that returns has the event; 200 stands for that in the list of attempts."""
+        try:
+            await self._handler(parcel.event)
+        except Exception:  # noqa: BLE001 - whatever the user's code raises is one failed try
+            return Failed(reason=HANDLER_ERROR)
+        return Answered(status=200)
