@@ -15,10 +15,11 @@ import aiohttp
 import pytest
 from api_served import CORE, KEY, PERSON, SECRET, Served, a_body, served
 
+from hookseal.api import paging
 from hookseal.api.app import MAX_BODY_BYTES
 from hookseal.errors import StoreBusy
 from hookseal.model import Reason
-from hookseal.store.port import Store
+from hookseal.store.port import Cursor, Store
 
 CANARY = "junk-canary-1f9a"
 SOME_ID = "0199d1a4-7b3c-7e11-8a2b-0123456789ab"
@@ -118,6 +119,17 @@ async def test_a_query_that_is_not_ours_is_422_on_every_listing(tmp_path: Path, 
         for path in listings:
             problem = checked(*await api.ask(f"{path}?{query}"), 422)
             assert problem["errors"]
+
+
+@pytest.mark.parametrize("text", ["x", "-5", "99999999999999999999", "e.1", "٣", "é" * 200])
+async def test_a_cursor_that_somebody_forged_is_no_failure_of_ours(tmp_path: Path, text: str) -> None:
+    async with served(tmp_path) as api:
+        await api.accept(a_body())
+        for one in (one for one in api.app.state.operations if one.is_paged):
+            forged = paging.wrap(Cursor(text), one.name, {})
+            response, body = await api.ask(f"{one.path}?cursor={forged}")
+            if response.status != 200:
+                assert checked(response, body, 422)["errors"][0]["pointer"].strip("/") == "cursor"
 
 
 async def test_every_route_refuses_a_parameter_that_it_does_not_have(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hookseal.api.operation import Answer, Body, Call, Document, Faulty, Operati
 from hookseal.api.problem import Fault, Problem, ProblemCode, problem
 from hookseal.api.schemas import page_of, ref
 from hookseal.api.values import DELIVERY, ENDPOINT, EVENT, REFUSAL, SOURCE, STATE, TEXT, TIME
+from hookseal.errors import Invalid
 from hookseal.manage.operations import Management
 from hookseal.manage.release import SourceGone, StillRefused
 from hookseal.model import EndpointId, Json, SourceId
@@ -271,7 +272,10 @@ def _registrations(management: Management) -> tuple[Operation, ...]:
 
 def _page(rows: Sequence[T], write: Callable[[T], Mapping[str, Json]], call: Call) -> Rows:
     """A page of what is held in memory, in the file's order. The cursor is how many rows stand before it."""
-    start = 0 if call.cursor is None else int(call.cursor)
+    try:
+        start = 0 if call.cursor is None else max(0, int(call.cursor))
+    except ValueError:
+        raise Invalid("cursor", "it is not one of this listing") from None
     end = start + call.limit
     return Rows([dict(write(row)) for row in rows[start:end]], Cursor(str(end)) if end < len(rows) else None)
 
