@@ -22,7 +22,7 @@ from hookseal.egress.names import Lookup, Names, system_lookup
 from hookseal.egress.networks import address_of
 from hookseal.egress.policy import EgressPolicy, Refusal, Target
 from hookseal.egress.port import Failure, Reply
-from hookseal.egress.reasons import reason_of, reason_of_timeout
+from hookseal.egress.reasons import is_of_writing, reason_of, reason_of_timeout
 from hookseal.egress.tls import strict_context
 from hookseal.model import AttemptReason
 
@@ -141,6 +141,8 @@ class GuardedClient:
             if response is None:
                 if isinstance(error, TimeoutError) and limit.expired():
                     return Failure(reason=reason_of_timeout(journey.phase))
+                if is_of_writing(error):
+                    await journey.end()
                 return Failure(
                     reason=reason_of(journey.broken or error, journey.phase), detail=getattr(error, "detail", "")
                 )

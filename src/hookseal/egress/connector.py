@@ -61,6 +61,14 @@ class Journey:
     phase: Phase = Phase.WAITING
     denied: str = ""
     broken: ssl.SSLError | None = None
+    exchange: "Exchange | None" = None
+
+    async def end(self) -> None:
+        """Wait until the loop has told the connection why it was closed: a turn or two after a write has noticed."""
+        if self.exchange is not None and (closed := self.exchange.closed) is not None:
+            await asyncio.wait((closed,), timeout=1.0)
+            if closed.done() and not closed.cancelled():
+                closed.exception()  # or asyncio would report that nobody asked
 
 
 journey_of_call: ContextVar[Journey] = ContextVar("journey_of_call")
@@ -92,6 +100,7 @@ class Exchange(ResponseHandler):
 
     def begin(self, journey: Journey) -> None:
         journey.phase = Phase.SENT
+        journey.exchange = self
         self._journey = journey
         self._head_bytes = self._interim = self._body_bytes = 0
         self._headed = False

@@ -65,7 +65,7 @@ def reason_of(error: BaseException, phase: Phase) -> AttemptReason:
         return error.reason
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
         return AttemptReason.RESPONSE_HEADERS_INVALID
-    if isinstance(error, aiohttp.ClientConnectionResetError):  # our own write found the connection closed
+    if is_of_writing(error):
         return AttemptReason.WRITE_ERROR
     if isinstance(error, ssl.SSLError):
         return reason_of_tls(error)
@@ -75,9 +75,15 @@ def reason_of(error: BaseException, phase: Phase) -> AttemptReason:
         return reason_of_timeout(phase)
     if phase is Phase.ANSWERING:  # it began to answer and left
         return AttemptReason.RESPONSE_HEADERS_INVALID
-    if isinstance(error, OSError) and error.errno == errno.EPIPE:
-        return AttemptReason.WRITE_ERROR
     return AttemptReason.CONNECT_RESET
+
+
+def is_of_writing(error: BaseException) -> bool:
+    """Our own write found the connection closed."""
+    closed = aiohttp.ClientConnectionResetError
+    if isinstance(error, closed) or isinstance(error.__cause__, closed):
+        return True
+    return isinstance(error, OSError) and error.errno == errno.EPIPE
 
 
 def reason_of_connect(error: BaseException) -> AttemptReason:
