@@ -175,9 +175,9 @@ class _Rules:
             self._fault(key(fault.key), fault.remedy)
         self._judge_signing(endpoint)
         known = {source.id for source in self.settings.sources}
-        for name in endpoint.sources:
+        for number, name in enumerate(endpoint.sources):
             if not set(name) & set("*?[") and name not in known:
-                self._warn(key("sources"), f"names {name!a}, and no [[source]] has this id")
+                self._warn(key(f"sources[{number}]"), "no [[source]] has this id")
 
     def _judge_signing(self, endpoint: EndpointSettings) -> None:
         key = partial(key_of, Section.ENDPOINT, which=endpoint.id)

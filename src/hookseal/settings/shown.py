@@ -31,7 +31,7 @@ def as_toml(tables: Mapping[str, Any]) -> str:
         given = tables[section.value]
         for table in given if section.repeats else [given]:
             lines += ["", f"[[{section}]]" if section.repeats else f"[{section}]"]
-            lines += [f"{name} = {_toml(value)}" for name, value in table.items() if value is not None]
+            lines += [f"{name} = {toml_value(value)}" for name, value in table.items() if value is not None]
     return "\n".join(lines)
 
 
@@ -59,13 +59,13 @@ def _value(row: Row, value: Any) -> Any:
             return value
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
     match value:
         case Mapping():
-            inner = ", ".join(f"{json.dumps(name)} = {_toml(one)}" for name, one in value.items())
+            inner = ", ".join(f"{json.dumps(name)} = {toml_value(one)}" for name, one in value.items())
             return f"{{ {inner} }}" if inner else "{}"
         case list() | tuple():
-            return f"[{', '.join(_toml(one) for one in value)}]"
+            return f"[{', '.join(toml_value(one) for one in value)}]"
         case bool() | int() | float() | str():
             # A basic string of TOML takes every escape that JSON writes; 0x7f alone must be escaped by hand.
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
