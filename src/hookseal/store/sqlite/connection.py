@@ -86,9 +86,21 @@ def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
     return connection
 
 
-def _connect(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
+def open_onlooker(path: Path, vfs: str | None = None) -> apsw.Connection:
+    """A connection that leaves no trace, for a file that may not be ours. Only while the lock is held.
+
+    Without a log beside it the file cannot change under us and is opened as immutable: SQLite then makes no `-shm`.
+    """
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        return open_reader(path, vfs)
+    name = f"{path.absolute().as_uri()}?immutable=1"
+    return _connect(path, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, vfs, name)
+
+
+def _connect(path: Path, flags: int, vfs: str | None, name: str | None = None) -> apsw.Connection:
     try:
-        connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=_PREPARED)
+        connection = apsw.Connection(name or str(path), flags=flags, vfs=vfs, statementcachesize=_PREPARED)
         connection.set_busy_timeout(_BUSY_MS)
     except apsw.Error as error:
         raise fault_of(error, f"opening {path}") from error

@@ -51,6 +51,7 @@ from hookseal.store.sqlite.connection import (
     create_file,
     fetch,
     open_checkpointer,
+    open_onlooker,
     open_reader,
     open_writer,
 )
@@ -165,7 +166,7 @@ class SqliteStore:
         version = 0
         if self._path.exists() and self._path.stat().st_size:
             # Looked at through a connection that cannot write: a store that is not ours is left as it is.
-            with contextlib.closing(open_reader(self._path, self._vfs)) as looking:
+            with contextlib.closing(open_onlooker(self._path, self._vfs)) as looking:
                 version = inspect(looking, self._sealer.keyring, known)
         create_file(self._path)
         connection = open_writer(self._path, self._vfs)
