@@ -177,11 +177,12 @@ class KeySets:
             self._begin(kept, cool_down=False)
 
     def _begin(self, kept: _KeptSet, *, cool_down: bool) -> None:
-        kept.number += 1
-        kept.fetch = asyncio.create_task(self._fetch(kept, self._clock.monotonic(), cool_down))
+        kept.fetch = asyncio.create_task(self._fetch(kept, cool_down))
 
-    async def _fetch(self, kept: _KeptSet, began_at: float, cool_down: bool) -> None:
+    async def _fetch(self, kept: _KeptSet, cool_down: bool) -> None:
         patience = self._patience
+        kept.number += 1  # here and not in `_begin`: whoever asks before this runs has asked before the fetch
+        began_at = self._clock.monotonic()
         try:
             read = await self._read(kept.url)
             now = self._clock.monotonic()
