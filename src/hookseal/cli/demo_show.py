@@ -1,0 +1,238 @@
+"""How the demo looks: who takes part, one line for each event when its last stage is known, and the sums.
+
+Three layouts by the terminal's width; without a terminal the widest, unpadded by any width. Colour is rich's affair
+(NO_COLOR, TERM); where the output cannot carry the marks, ASCII stands in for them.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from hookseal.catalogue import Provider
+from hookseal.cli.demo_board import Board, Counts, Passage
+from hookseal.clock import Clock, to_datetime
+from hookseal.simulate.provider import Consent, Fate, Try
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
+_NAME, _EXAMPLE, _TYPE, _OUTCOME, _SUBJECT = 16, 19, 33, 9, 9
+_WORDS_FROM, _ALL_FROM = 110, 142
+_OUTCOMES = {
+    "approved": "bold green",
+    "declined": "bold red",
+    "error": "red",
+    "review": "bold yellow",
+    "pending": "cyan",
+    "expired": "magenta",
+}
+
+
+class Screen:
+    """A `Show` on a console. names: provider id → its name."""
+
+    def __init__(self, console: "Console", names: dict[str, str], clock: Clock) -> None:
+        self._console = console
+        self._clock = clock
+        self._names = names
+        self._status: Status | None = None
+        self._width = console.width if console.is_terminal else 1000
+        plain = not (console.encoding or "").lower().startswith("utf")
+        self._dot, self._cross, self._tick = (".", "x", "ok") if plain else ("●", "✗", "✓")
+        self._arrow, self._cut, self._dash = ("->", "...", "-") if plain else ("→", "…", "—")
+
+    # --- the frame
+
+    def opening(self, url: str, sink_url: str, providers: Sequence[Provider]) -> None:
+        line = self._line
+        line(
+            Text.assemble(
+                ("hookseal demo", "bold"),
+                f"  four identity providers {self._arrow} one gateway {self._arrow} your service",
+            )
+        )
+        line()
+        line(Text.assemble("  gateway  ", (f"{url:<24}", "bold cyan"), ("on a temporary SQLite store", "dim")))
+        line(Text.assemble("  sink     ", (f"{sink_url:<24}", "cyan"), ("stands for your service", "dim")))
+        line()
+        table = _table()
+        for title in ("provider", "proven by", "receives at"):
+            table.add_column(title, no_wrap=True)
+        for provider in providers:
+            table.add_row(Text(provider.name, style="bold"), proof_of(provider, self._cut), f"/in/{provider.id}")
+        self._console.print(Padding(table, (0, 0, 0, 2), expand=False))
+        line()
+
+    def hints(self, own: str, look: str) -> None:
+        self._line(Text.assemble(("  Send one of your own (another terminal):", "dim")))
+        self._line(f"  {own}")
+        self._line(Text.assemble(("  Look around:", "dim")))
+        self._line(f"  {look}")
+        self._line()
+
+    def legend(self) -> None:
+        if self._width < _WORDS_FROM:
+            dot = (f"{self._dot} ", "green")
+            self._line(
+                Text.assemble(
+                    "  ",
+                    dot,
+                    ("proven  ", "dim"),
+                    dot,
+                    ("stored, then answered  ", "dim"),
+                    dot,
+                    ("delivered, signature checked", "dim"),
+                )
+            )
+            self._line()
+
+    def counting(self, board: Board, ending: str) -> "Status":
+        """A line at the bottom that counts, on a terminal; nothing elsewhere."""
+        self._board, self._ending = board, ending
+        self._status = self._console.status(self._counted(), spinner="dots")
+        return self._status
+
+    def closing(self, board: Board, done: bool, seconds: float | None) -> None:
+        """The sums, and one sentence. seconds: how long it took, None where that says nothing."""
+        table = _table()
+        table.add_column("provider", no_wrap=True, min_width=_NAME)
+        for title in ("sent", "accepted", "delivered"):
+            table.add_column(title, justify="right")
+        for id, counts in board.providers.items():
+            table.add_row(self._names.get(id, id), *_cells(counts))
+        table.add_row(Text("all", style="bold"), *_cells(board.total), style="bold")
+        self._line()
+        self._console.print(Padding(table, (0, 0, 0, 2), expand=False))
+        self._line()
+        total = board.total
+        if done and total.sent == total.accepted == total.delivered > 0:
+            took = f" in {seconds:.1f} s" if seconds is not None else ""
+            self._line(Text(f"  {self._tick} every event arrived, proven and signed{took}", style="bold green"))
+        else:
+            self._line(Text(f"  {self._cross} not every event arrived", style="bold red"))
+        for passage in board.missing:
+            name = self._names.get(passage.provider, passage.provider)
+            self._line(
+                Text(
+                    f"  {self._cross} {name} {passage.call.example}: accepted, but not delivered in time",
+                    style="bold red",
+                )
+            )
+
+    # --- Show
+
+    def consented(self, provider: str, consent: Consent) -> None:
+        rate = "any rate" if consent.rate_per_min is None else f"{consent.rate_per_min} requests a minute"
+        if consent.granted:
+            said = Text(f"asks for consent {self._arrow} granted, {rate}", style="green")
+        else:
+            said = Text(f"asks for consent {self._arrow} {self._cross} {consent.problem}", style="bold red")
+        self._row(provider, said)
+
+    def passed(self, passage: Passage) -> None:
+        event = passage.event or {}
+        self._line(
+            Text.assemble(
+                *self._lead(passage.provider, passage.call.example), *self._what(event), self._stages(passage)
+            )
+        )
+
+    def failed(self, provider: str, attempt: Try) -> None:
+        answer = str(attempt.status) if attempt.status is not None else attempt.reason or "no answer"
+        said = f"{attempt.call.example}: {answer}"
+        if attempt.title:
+            said += f" {attempt.title}"
+        if attempt.fate is Fate.AGAIN:
+            self._row(provider, Text(f"{said}, tries again in {attempt.wait_s or 0:.0f} s", style="yellow"))
+        else:
+            self._row(provider, Text(f"{self._cross} {said}, does not try again", style="bold red"))
+
+    def refused(self, provider: str, what: str, answer: str) -> None:
+        """A forged request, as it should be."""
+        mark = f"{self._cross} "
+        if self._width < _ALL_FROM:
+            what = f"forged: {what}"
+        if self._width >= _WORDS_FROM:
+            what = f"{what:<{_TYPE + 2 + _OUTCOME + 1 + _SUBJECT}}"
+            mark += "refused "
+        self._line(Text.assemble(*self._lead(provider, "forged"), (f"{what:<{_TYPE}}  {mark}{answer}", "red")))
+
+    def surprised(self, provider: str, what: str) -> None:
+        self._row(provider, Text(f"{self._cross} {what}", style="bold white on red"))
+
+    def visited(self, event: dict[str, Any]) -> None:
+        stage = Text(f"{self._dot} yours, delivered", style="bold cyan")
+        self._line(Text.assemble(*self._lead(str(event.get("provider")), "yours"), *self._what(event), stage))
+
+    # --- pieces
+
+    def _time(self) -> str:
+        return f"  {to_datetime(self._clock.now()).astimezone():%H:%M:%S}  "
+
+    def _name(self, provider: str) -> Text:
+        return Text(f"{self._names.get(provider, provider):<{_NAME}}  ", style="bold")
+
+    def _what(self, event: dict[str, Any]) -> list[Text]:
+        outcome = str(event.get("data", {}).get("outcome", ""))
+        parts = [
+            Text(f"{event.get('type', '')!s:<{_TYPE}}  "),
+            Text(f"{outcome:<{_OUTCOME}} ", style=_OUTCOMES.get(outcome, "dim")),
+        ]
+        if self._width >= _WORDS_FROM:
+            subject = str(event.get("subject") or event.get("providerid") or "")
+            shown = f"{subject[:8]}{self._cut}" if subject else self._dash
+            parts.append(Text(f"{shown:<{_SUBJECT}}  ", style="dim"))
+        return parts
+
+    def _stages(self, passage: Passage) -> Text:
+        took = (f"{passage.seconds * 1000:>4.0f} ms", "dim")
+        dot = (f"{self._dot} ", "green")
+        if self._width < _WORDS_FROM:
+            return Text.assemble(dot, dot, dot, took)
+        return Text.assemble(dot, "proven ", dot, f"stored {passage.status} ", dot, "delivered", took)
+
+    def _lead(self, provider: str, example: str) -> list[Text]:
+        """How a line about an event begins."""
+        if self._width < _ALL_FROM:
+            return [Text("  "), self._name(provider)]
+        dim = Text(f"{example:<{_EXAMPLE}}  ", style="dim")
+        return [Text(self._time(), style="dim"), self._name(provider), dim]
+
+    def _row(self, provider: str, said: Text) -> None:
+        time = self._time() if self._width >= _ALL_FROM else "  "
+        name = self._name(provider) if provider else Text("")
+        self._line(Text.assemble((time, "dim"), name, said))
+
+    def _line(self, text: Text | str = "") -> None:
+        self._console.print(text, soft_wrap=True, markup=False)
+        if self._status is not None:
+            self._status.update(self._counted())
+
+    def _counted(self) -> Text:
+        total = self._board.total
+        return Text.assemble(
+            ("sent ", "dim"), str(total.sent), ("  accepted ", "dim"), str(total.accepted),
+            ("  delivered ", "dim"), str(total.delivered), ("  forged and refused ", "dim"), str(self._board.refused),
+            (f"   {self._ending}", "dim"),
+        )  # fmt: skip
+
+
+def proof_of(provider: Provider, cut: str) -> str:
+    """How a provider's requests are proven, in a few words, from its entry."""
+    table = provider.scheme_table
+    if provider.scheme_kind == "jwt_bearer":
+        consent = ", after consent" if provider.handshake is not None else ""
+        return f"{'/'.join(table.get('algorithms', ()))} token{consent}"
+    return f"HMAC-{str(table.get('algorithm', '')).upper()} over {table.get('signed', cut)}"
+
+
+def _table() -> Table:
+    return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
+
+
+def _cells(counts: Counts) -> tuple[str, str, str]:
+    return str(counts.sent), str(counts.accepted), str(counts.delivered)
