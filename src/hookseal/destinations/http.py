@@ -14,7 +14,7 @@ from hookseal.delivery.endpoint import Endpoint
 from hookseal.destinations.formats import render
 from hookseal.destinations.port import Answered, Failed, Parcel, Rejected, Sent
 from hookseal.egress.port import Egress, Failure
-from hookseal.errors import ConfigurationError, HooksealError
+from hookseal.errors import CatalogueError, ConfigurationError, HooksealError
 from hookseal.message import Request, headers_of
 from hookseal.model import AttemptReason, ProviderId
 from hookseal.schemes.verdict import Scheme, SigningKeys
@@ -75,6 +75,7 @@ class HttpDestination:
         self._egress = egress
         self._provider_of = provider_of
         self._signer = signer(endpoint.signing, f"endpoint {endpoint.id}")
+        self._providers: dict[ProviderId, Provider | None] = {}
         self._own = {"user-agent": ("User-Agent", _USER_AGENT)}
         self._own.update((name.lower(), (name, value)) for name, value in endpoint.headers)
 
@@ -90,11 +91,20 @@ class HttpDestination:
             return Failed(reason=came.reason)
         return Answered(status=came.status, retry_after=came.headers.get("retry-after"))
 
+    def _provider(self, id: ProviderId) -> Provider | None:
+        """None for events that were published through our own API."""
+        if id not in self._providers:
+            try:
+                self._providers[id] = self._provider_of(id)
+            except CatalogueError:
+                self._providers[id] = None
+        return self._providers[id]
+
     def _written(self, parcel: Parcel, now: Instant) -> tuple[list[tuple[str, str]], bytes]:
         """The headers and the body of this try. The signature is of this try's time."""
         endpoint = self._endpoint
-        provider = self._provider_of(parcel.event.provider)
-        if original_problem(endpoint, provider) is not None:
+        provider = self._provider(parcel.event.provider)
+        if provider is not None and original_problem(endpoint, provider) is not None:
             raise ConfigurationError(f"endpoint {endpoint.id}", "format", "sign, or choose another format")
         rendered = render(endpoint.format, parcel.event, parcel.stored, provider)
         lines = dict(self._own)

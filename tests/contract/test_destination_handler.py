@@ -1,0 +1,80 @@
+"""Handlers of this process keep the contract of destinations."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from destination_contract import NOW, DestinationContract, Pair, Sample
+
+from hookseal.delivery.policy import POLICIES
+from hookseal.destinations.handler import HandlerDestination, endpoint_of
+from hookseal.destinations.port import Failed
+from hookseal.model import Event
+
+
+class Service:
+    """A handler that does as it is told."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.arrived, self.left = asyncio.Event(), asyncio.Event()
+        self.events: list[Event] = []
+        self._behaviour = "accept"
+
+    def will(self, behaviour: str) -> None:
+        self._behaviour = behaviour
+
+    async def handle(self, event: Event) -> None:
+        self.taken += 1
+        self.events.append(event)
+        self.arrived.set()
+        if self._behaviour == "fail":
+            raise RecursionError("quotes the event")
+        if self._behaviour == "hang":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.left.set()
+
+
+class TestHandler(DestinationContract):
+    def pair(self) -> AbstractAsyncContextManager[Pair]:
+        @asynccontextmanager
+        async def made() -> AsyncIterator[Pair]:
+            service = Service()
+            yield Pair(HandlerDestination(service.handle), service)
+
+        return made()
+
+
+async def test_a_handler_gets_the_normalised_event() -> None:
+    service = Service()
+    parcel = Sample().parcel()
+    await HandlerDestination(service.handle).send(parcel, NOW)
+    assert service.events == [parcel.event]
+
+
+async def test_a_handler_that_raises_is_a_handler_error_and_nothing_of_what_it_raised() -> None:
+    service = Service()
+    service.will("fail")
+    assert await HandlerDestination(service.handle).send(Sample().parcel(), NOW) == Failed(reason="handler_error")
+
+
+async def opened(event: Event) -> None: ...
+
+
+def test_a_handlers_endpoint_is_named_for_where_it_stands_and_retried_by_standard() -> None:
+    endpoint = endpoint_of(opened, types=("identity.*",))
+    assert endpoint.id == "handler:test_destination_handler.opened"
+    assert endpoint.policy is POLICIES["standard"]
+    assert endpoint.takes(Sample().parcel().event.source, "identity.verification.completed")
+    assert not endpoint.takes(Sample().parcel().event.source, "other")
+
+
+def test_a_handler_within_a_function_or_a_class_has_a_plain_id() -> None:
+    async def inner(event: Event) -> None: ...
+
+    assert endpoint_of(inner).id == (
+        "handler:test_destination_handler.test_a_handler_within_a_function_or_a_class_has_a_plain_id._locals_.inner"
+    )
+    assert endpoint_of(Service().handle).id == "handler:test_destination_handler.service.handle"
