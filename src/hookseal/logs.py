@@ -38,7 +38,7 @@ _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}", re.ASCII)
 _TYPE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}", re.ASCII)
 _PLACE = re.compile(r"[A-Za-z0-9_./<>-]{1,160}:[0-9]{1,7}", re.ASCII)
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]{0,31}", re.ASCII)
-_MESSAGE = re.compile(r"[a-z][a-z_ ,;'()-]{0,119}", re.ASCII)
+MESSAGE = re.compile(r"[a-z][a-z_ ,;'()-]{0,119}", re.ASCII)
 
 FIELDS: Final[dict[str, re.Pattern[str] | type]] = {
     # who and what
@@ -152,7 +152,7 @@ def redact(logger: Any, method: str, line: EventDict) -> EventDict:
     kept: EventDict = {}
     removed = 0
     for name, value in line.items():
-        if name in ("logger", "level") or (name == "event" and isinstance(value, str) and _MESSAGE.fullmatch(value)):
+        if name in ("logger", "level") or (name == "event" and isinstance(value, str) and MESSAGE.fullmatch(value)):
             kept[name] = value
         elif name != "event" and _fits(name, value):
             kept[name] = str(value) if isinstance(value, str) else value

@@ -66,30 +66,15 @@ def show(
 
 
 def _store_problem(store: "StoreSettings") -> str | None:
-    """Why an existing store would not open with the keyring. Reads the file as it lies there, and writes not even a lock.
-
-    Immutable: what a running gateway has not yet brought into the file is not seen, and nothing is judged by it.
-    """
-    import apsw
-
-    from hookseal.errors import StoreMismatch
+    """Why an existing store would not open with the keyring; only asked where folder and key file have no fault."""
     from hookseal.sealing import Keyring
     from hookseal.store.keyfile import load_or_create
-    from hookseal.store.sqlite import migrate
+    from hookseal.store.sqlite.inspection import mismatch
 
     if not store.path.is_file():
         return None
     key_path = store.key_path
-    try:
-        keyring = Keyring.parse(store.keyring) if key_path is None else load_or_create(key_path, store_exists=True)
-        name = f"{store.path.as_uri()}?immutable=1"
-        connection = apsw.Connection(name, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
-        try:
-            migrate.inspect(connection, keyring, migrate.migrations())
-        finally:
-            connection.close()
-    except StoreMismatch as mismatch:
-        return str(mismatch)
-    except apsw.Error:
-        return None
-    return None
+    if key_path is None:
+        return mismatch(store.path, Keyring.parse(store.keyring))
+    # Said to have a store, it makes no key file. An empty file is no store yet, and may have none.
+    return mismatch(store.path, load_or_create(key_path, store_exists=True)) if key_path.is_file() else None
