@@ -12,6 +12,7 @@ from hookseal import catalogue
 from hookseal.catalogue.reader import FOLDER
 from hookseal.catalogue.trial import ACCEPT, Failure, trial, trial_of_folder
 from hookseal.catalogue.vectors import Vector, Vectors, read_vectors, vectors_beside
+from hookseal.cli import main
 from hookseal.errors import CatalogueError
 from hookseal.schemes.jwk import parse
 from hookseal.schemes.verdict import Keys, Proven, SigningKeys
@@ -175,6 +176,15 @@ tolerance_s    = 300
 [secret]
 label = "Signing secret"
 where = "Console → Webhooks → your endpoint → Reveal"
+
+[event]
+id      = "json:/id"
+type    = "json:/type"
+time    = "json:/created"
+subject = "json:/data/user/id"
+
+[event.types]
+"user.created" = "account.changed"
 """
 ACME_VECTORS = {
     "notes": {"Computed": "made by us from the documented recipe"},
@@ -190,6 +200,7 @@ ACME_VECTORS = {
             ],
             "body": '{"id":"evt_1","type":"user.created","created":"2025-10-09T08:53:20Z","data":{"user":{"id":"u_7"}}}',
             "result": "accept",
+            "event": {"id": "evt_1", "type": "account.changed", "subject": "u_7"},
         }
     ],
 }
@@ -203,6 +214,15 @@ def test_operators_own_folder_is_tried_like_ours(tmp_path: Path) -> None:
     assert trial_of_folder(tmp_path) == {"acme": []}
     (tmp_path / "acme.toml").write_text(ACME.replace('"{timestamp}.{body}"', '"{timestamp}{body}"'), encoding="utf-8")
     assert trial_of_folder(tmp_path)["acme"] == [Failure("1", "as written", ACCEPT, "signature_mismatch")]
+
+
+def test_vectors_event_is_compared_by_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "acme.toml").write_text(ACME, encoding="utf-8")
+    (tmp_path / "acme.vectors.json").write_text(json.dumps(ACME_VECTORS), encoding="utf-8")
+    assert main(["providers", "--check", str(tmp_path)]) == 0
+    (tmp_path / "acme.toml").write_text(ACME.replace("json:/id", "json:/type"), encoding="utf-8")
+    assert main(["providers", "--check", str(tmp_path)]) == 1
+    assert "event.id: expected 'evt_1', got 'user.created'" in " ".join(capsys.readouterr().out.split())
 
 
 def test_folder_must_hold_providers_with_vectors(tmp_path: Path) -> None:

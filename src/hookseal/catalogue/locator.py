@@ -1,4 +1,4 @@
-"""Where a field stands in a request: `body:/json/pointer` or `header:name`.
+"""Where a field stands in a request: `body:/json/pointer` (or `json:`, of a provider that sends nothing else), `header:name`.
 
 A locator reads and judges nothing: what it finds may be of any type, and what it does not find is `MISSING`. The body is
 the parsed tree of one event, JSON or XML alike. A pointer is RFC 6901 with two additions: `*` stands for every item of
@@ -101,7 +101,7 @@ class Locator:
 
 
 def is_locator(text: str) -> bool:
-    return text.startswith(("body:", "header:"))
+    return text.startswith(("body:", "json:", "header:"))
 
 
 def _at(items: list[Json], part: str) -> Json:
