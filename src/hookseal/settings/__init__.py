@@ -3,6 +3,7 @@
     model.py      the values that everyone else is handed
     table.py      the rows: name, kind, unit, help; defaults are the model's
     kinds.py      what a value may look like, and how it is read
+    tables.py     kinds that are tables: options, headers, signing, retry
     secrets.py    `env:NAME`, `file:PATH` or the text itself
     reading.py    file + environment + command line → Settings, with every fault found
     shown.py      the effective settings with secrets masked

@@ -6,19 +6,15 @@ A kind knows shapes and ranges only. No message holds the value: it may be a sec
 import ipaddress
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from hookseal.settings.model import ENV, FILE, SQLITE, RetrySettings, SigningSettings
+from hookseal.settings.model import ENV, FILE, SQLITE
 from hookseal.settings.secrets import Desk, Unfit, file_path, secret_bytes
 
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63})*", re.ASCII)
-_HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}", re.ASCII)
-_STATUSES = re.compile(r"[1-5]xx|[1-5][0-9][0-9]|[1-5][0-9][0-9]-[1-5][0-9][0-9]", re.ASCII)
 
 
 class Kind(Protocol):
@@ -277,110 +273,3 @@ class NotYet:
 
     def read(self, value: Any, desk: Desk) -> Any:
         raise Unfit(f"this key is not supported in this version; {self.instead}")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Options of a provider, by the names of its entry, which judges them."""
-
-    says: str = "table"
-
-    def read(self, value: Any, desk: Desk) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise Unfit('write a table such as { audience = "..." }')
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderTable:
-    """Headers added to every call. Values may be secrets, so they are read as such; `egress.headers` judges them."""
-
-    says: str = "table of header names and values; a value may be `env:NAME` or `file:PATH`"
-
-    def read(self, value: Any, desk: Desk) -> dict[str, str]:
-        if not isinstance(value, dict) or len(value) > 50:
-            raise Unfit('write a table of at most 50 headers such as { X-Tenant = "blue" }')
-        return {name: self._value(name, text, desk) for name, text in value.items()}
-
-    def _value(self, name: str, text: Any, desk: Desk) -> str:
-        part = f".{name}" if _HEADER_NAME.fullmatch(name) else ""
-        if not isinstance(text, str):
-            raise Unfit("write text in quotation marks", part)
-        quiet = Desk(folder=desk.folder, environ=desk.environ)  # a header's value is rarely a secret: no warning
-        try:
-            return secret_bytes(text, quiet).decode("utf-8", "replace")
-        except Unfit as unfit:
-            raise Unfit(unfit.remedy, part) from None
-
-
-@dataclass(frozen=True, slots=True)
-class Signing:
-    says: str = 'table: `scheme`, and `secret` or `secrets` unless the scheme is "none"'
-
-    def read(self, value: Any, desk: Desk) -> SigningSettings:
-        table = _table(value, ("scheme", "secret", "secrets"), '{ scheme = "standard_webhooks", secret = "env:NAME" }')
-        if "scheme" not in table:
-            raise Unfit('name a signing scheme, or "none"', ".scheme")
-        scheme = _part(".scheme", lambda: Text(longest=64).read(table["scheme"], desk))
-        if "secret" in table and "secrets" in table:
-            raise Unfit("write `secret`, or `secrets` while it rotates, not both", ".secrets")
-        if "secrets" in table:
-            secrets = _part(".secrets", lambda: ListOf(Secret()).read(table["secrets"], desk))
-        elif "secret" in table:
-            secrets = (_part(".secret", lambda: Secret().read(table["secret"], desk)),)
-        else:
-            secrets = ()
-        if scheme == "none" and secrets:
-            raise Unfit('remove the secret, or name a signing scheme instead of "none"', ".secret")
-        if scheme != "none" and not secrets:
-            raise Unfit("give the secret to sign with, such as env:NAME", ".secret")
-        return SigningSettings(scheme=scheme, secrets=secrets)
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    says: str = "name of a policy, or a table: `policy`, `delays_s`, `success`, `permanent`"
-
-    def read(self, value: Any, desk: Desk) -> RetrySettings:
-        if isinstance(value, str):
-            return RetrySettings(policy=Text(longest=64).read(value, desk))
-        known = tuple(field.name for field in fields(RetrySettings))
-        table = _table(value, known, '"standard" or { delays_s = [5, 300] }')
-        made: dict[str, Any] = {}
-        if "policy" in table:
-            made["policy"] = _part(".policy", lambda: Text(longest=64).read(table["policy"], desk))
-        if "delays_s" in table:
-            made["delays_s"] = _part(
-                ".delays_s", lambda: ListOf(Number(0, 31_536_000), 100).read(table["delays_s"], desk)
-            )
-        for name in ("success", "permanent"):
-            if name in table:
-                made[name] = _part("." + name, partial(ListOf(Statuses(), 100).read, table[name], desk))
-        return RetrySettings(**made)
-
-
-@dataclass(frozen=True, slots=True)
-class Statuses:
-    says: str = "status or range"
-
-    def read(self, value: Any, desk: Desk) -> str:
-        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        if not isinstance(text, str) or not _STATUSES.fullmatch(text):
-            raise Unfit('write a status such as 410, "2xx" or "200-204"')
-        return text
-
-
-def _table(value: Any, known: tuple[str, ...], example: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise Unfit(f"write {example}")
-    for name in value:
-        if name not in known:
-            raise Unfit(f"unknown key {ascii(name)[:60]} in this table; known are {', '.join(known)}")
-    return value
-
-
-def _part(part: str, read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except Unfit as unfit:
-        raise Unfit(unfit.remedy, part + unfit.part) from None

@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import Any, Final
 
 from hookseal.settings.kinds import (
-    HeaderTable,
     Id,
     KeyringPlace,
     Kind,
@@ -21,11 +20,8 @@ from hookseal.settings.kinds import (
     NotYet,
     Number,
     OneOf,
-    Options,
     PublicUrl,
-    Retry,
     Secret,
-    Signing,
     StoreUrl,
     Switch,
     Text,
@@ -39,6 +35,7 @@ from hookseal.settings.model import (
     SourceSettings,
     StoreSettings,
 )
+from hookseal.settings.tables import HeaderTable, Options, Retry, Signing
 
 
 class Section(StrEnum):
