@@ -93,7 +93,8 @@ def test_unusable_key_is_skipped_and_the_others_stay(unusable: object) -> None:
 def test_rsa_keys_too_small_or_too_large_are_skipped() -> None:
     small = {"kid": "small", **public_members(rsa_key(1024))}
     large = {**entry(kid="large"), "n": "_" + "w" * 1400}
-    assert parsed(small, large, entry()) == {"k1": 1}
+    slightly_large = {**entry(kid="large"), "n": "_" + "w" * 1366}  # 1025 bytes
+    assert parsed(small, large, slightly_large, entry()) == {"k1": 1}
 
 
 def test_exchange_key_is_skipped() -> None:
@@ -137,8 +138,10 @@ def test_document_that_is_no_key_set_is_an_error(document: bytes) -> None:
         jwk.parse(document)
 
 
-def test_hundred_keys_are_read() -> None:
+def test_hundred_keys_are_read_and_no_more() -> None:
     assert len(parsed(*(entry(kid=f"k{place}") for place in range(100)))) == 100
+    with pytest.raises(ValueError, match="more than 100"):
+        parsed(*(entry(kid=f"k{place}") for place in range(101)))
 
 
 def test_key_set_may_be_given_as_text_bytes_or_object() -> None:

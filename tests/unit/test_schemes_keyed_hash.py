@@ -216,6 +216,13 @@ def test_pairs_follow_their_grammar(value: str, reason: Reason | None) -> None:
     assert reason_of(judged(PAIRS, ("X-Signature", value.replace("{good}", good)))) is reason
 
 
+def test_sixteen_signatures_are_tried_and_no_more() -> None:
+    untimed = KeyedHash(header=("X-Signature",), pairs=",", pair_signature="v1")
+    pairs = [*["v1=00"] * 15, f"v1={mac(BODY).hex()}"]
+    assert judged(untimed, ("X-Signature", ",".join(pairs))) == Proven(secret=0)
+    assert reason_of(judged(untimed, ("X-Signature", ",".join(["v1=00", *pairs])))) is Reason.HEADER_MALFORMED
+
+
 def test_seconds_of_the_timestamp_are_signed_as_they_came() -> None:
     signed = (("X-Time", "1763711700"), ("X-Signature", mac(b"1763711700." + BODY).hex()))
     assert judged(STAMPED, *signed) == Proven(secret=0, signed_at=from_unix(1_763_711_700))
