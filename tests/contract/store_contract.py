@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import pytest
@@ -176,8 +176,8 @@ async def pages_of(fetch: Any, limit: int) -> list[list[Any]]:
 
 class StoreContract:
     @pytest.fixture
-    async def store(self, stores: Stores) -> AsyncIterator[Store]:
-        yield await stores.open()
+    async def store(self, stores: Stores) -> Store:
+        return await stores.open()
 
     # --- receiving ---
 

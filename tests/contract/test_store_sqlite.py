@@ -18,14 +18,17 @@ from hookseal.store.sqlite.writer import Handler  # noqa: E402
 
 
 class SqliteStores:
-    def __init__(self, folder: Path) -> None:
+    """bounds: given to every store that is opened here."""
+
+    def __init__(self, folder: Path, **bounds: Any) -> None:
+        self._bounds = bounds
         self._folder = folder / "live"
         self._folder.mkdir()
         self._open: list[SqliteStore] = []
         self._crashes = 0
 
     async def open(self, keyring: Keyring = KEYRING, *, folder: Path | None = None, **bounds: Any) -> SqliteStore:
-        store = SqliteStore((folder or self._folder) / "hookseal.db", keyring, **bounds)
+        store = SqliteStore((folder or self._folder) / "hookseal.db", keyring, **{**self._bounds, **bounds})
         await store.open()
         self._open.append(store)
         return store
@@ -73,12 +76,19 @@ async def run(store: SqliteStore, sql: str, *values: Any) -> list[Any]:
     return rows
 
 
-@pytest.fixture
-async def stores(tmp_path: Path) -> AsyncIterator[SqliteStores]:
-    made = SqliteStores(tmp_path)
-    yield made
-    await made.close_all()
-
-
 class TestSqliteStore(StoreContract):
-    pass
+    @pytest.fixture
+    async def stores(self, tmp_path: Path) -> AsyncIterator[SqliteStores]:
+        made = SqliteStores(tmp_path)
+        yield made
+        await made.close_all()
+
+
+class TestSqliteStoreInSmallPieces(StoreContract):
+    """Partitions of a few keys, nearly nothing held in memory, the log moved all the time: the same contract."""
+
+    @pytest.fixture
+    async def stores(self, tmp_path: Path) -> AsyncIterator[SqliteStores]:
+        made = SqliteStores(tmp_path, dedupe_capacity=7, dedupe_buffered=3, log_start_pages=1, log_bound_pages=2)
+        yield made
+        await made.close_all()

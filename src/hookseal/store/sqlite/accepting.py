@@ -5,7 +5,7 @@ deliveries. Sealing happened before, on the caller's side.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,9 @@ from hookseal.store.sqlite import dedupe
 from hookseal.store.sqlite.migrate import QUERIES
 from hookseal.store.sqlite.packing import event_id, must, pack_delivery, pack_flags, pack_uuid, storable
 from hookseal.store.sqlite.positions import Positions
+from hookseal.store.sqlite.recent import Fresh, Recent
+
+_DAY = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,36 +70,31 @@ class _Rows:
     requests: list[tuple[Any, ...]] = field(default_factory=list)
     bodies: list[tuple[Any, ...]] = field(default_factory=list)
     events: list[tuple[Any, ...]] = field(default_factory=list)
-    subjects: list[tuple[Any, ...]] = field(default_factory=list)
     deliveries: list[tuple[Any, ...]] = field(default_factory=list)
-    dedupe: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    fresh: list[Fresh] = field(default_factory=list)
     conflicts: list[int] = field(default_factory=list)
 
 
 class Accepting:
-    def __init__(self, positions: Positions) -> None:
+    def __init__(self, positions: Positions, recent: Recent) -> None:
         self._positions = positions
+        self._recent = recent
 
     def apply(self, connection: apsw.Connection, batch: Sequence[Prepared]) -> Sequence[tuple[Stored, ...]]:
-        known = dedupe.find(
-            connection,
-            self._positions.partitions,
-            {event.dedupe_key for one in batch for event in one.request.events},
-        )
-        originals = _originals(connection, known)
+        made = self._recent.find(connection, {event.dedupe_key for one in batch for event in one.request.events})
+        originals = _originals(connection, made)
         rows = _Rows()
-        results = [self._one(connection, one, originals, rows) for one in batch]
+        results = [self._one(one, originals, rows) for one in batch]
         _insert(connection, rows)
-        dedupe.insert(connection, rows.dedupe, known.taken)
+        if rows.fresh:
+            self._recent.add(connection, rows.fresh)
         for key in rows.conflicts:
             connection.execute(QUERIES["count_conflict"], {"key": key})
         self._positions.save(connection)
         probe.reach(Step.EVENTS_WRITTEN)
         return results
 
-    def _one(
-        self, connection: apsw.Connection, one: Prepared, originals: dict[bytes, _Original], rows: _Rows
-    ) -> tuple[Stored, ...]:
+    def _one(self, one: Prepared, originals: dict[bytes, _Original], rows: _Rows) -> tuple[Stored, ...]:
         key = 0
         before = len(rows.events)
         results = []
@@ -105,8 +103,8 @@ class Accepting:
             if original is not None:
                 results.append(_duplicate(event, original, rows))
                 continue
-            key = key or self._positions.take("request")
-            original = self._new(connection, one.request, key, event, packed, deliveries, rows)
+            original = self._new(one.request, key, event, packed, deliveries, rows)
+            key = key or original.key
             originals[event.dedupe_key] = original
             results.append(Stored(original.id, original.sequence, duplicate=False))
         if key:
@@ -116,9 +114,8 @@ class Accepting:
 
     def _new(
         self,
-        connection: apsw.Connection,
         request: NewRequest,
-        request_key: int,
+        request_key: int,  # 0: this is the first one stored, and its key becomes the request's
         event: NewEvent,
         packed: bytes,
         deliveries: Sequence[bytes],
@@ -126,13 +123,12 @@ class Accepting:
     ) -> _Original:
         take = self._positions.take
         key, sequence = take("event"), take("sequence", request.source)
-        partition = self._positions.partition(connection, request.received_at)
         subject = storable(event.subject)
         rows.events.append(
             (
                 key,
                 packed,
-                request_key,
+                request_key or key,
                 event.item,
                 request.source,
                 sequence,
@@ -146,9 +142,8 @@ class Accepting:
                 event.content,
             )
         )
-        rows.dedupe.append((partition, event.dedupe_key, packed))
-        if subject is not None:
-            rows.subjects.append((partition << 48 | subject_place(subject), key))
+        place = None if subject is None else subject_place(subject)
+        rows.fresh.append(Fresh(key, event.dedupe_key, packed, request.received_at // _DAY, place))
         for delivery, delivery_id in zip(event.deliveries, deliveries, strict=True):
             due_at = delivery.due_at if delivery.lease_until is None else delivery.lease_until
             rows.deliveries.append(
@@ -172,17 +167,16 @@ def _duplicate(event: NewEvent, original: _Original, rows: _Rows) -> Stored:
     return Stored(original.id, original.sequence, duplicate=True, conflict=conflict)
 
 
-def _originals(connection: apsw.Connection, known: dedupe.Known) -> dict[bytes, _Original]:
+def _originals(connection: apsw.Connection, made: Mapping[bytes, bytes]) -> dict[bytes, _Original]:
     """By dedupe key. An event that retention removed is still recognised by its key; its sequence is 0 then."""
-    if not known.made:
+    if not made:
         return {}
     rows: dict[bytes, _Original] = {}
-    for some in slices(sorted(set(known.made.values()))):
+    for some in slices(sorted(set(made.values()))):
         for packed, key, sequence, content in connection.execute(QUERIES.rows("find_originals", len(some)), some):
             rows[packed] = _Original(event_id(packed), key, sequence, content)
     return {
-        dedupe_key: rows.get(packed) or _Original(event_id(packed), 0, 0, None)
-        for dedupe_key, packed in known.made.items()
+        dedupe_key: rows.get(packed) or _Original(event_id(packed), 0, 0, None) for dedupe_key, packed in made.items()
     }
 
 
@@ -191,7 +185,6 @@ def _insert(connection: apsw.Connection, rows: _Rows) -> None:
         ("insert_requests", rows.requests),
         ("insert_bodies", rows.bodies),
         ("insert_events", rows.events),
-        ("insert_subjects", sorted(rows.subjects)),
         ("insert_deliveries", rows.deliveries),
     ):
         for some in slices(some_rows):

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 
 import apsw
 
-from hookseal.clock import Instant
 from hookseal.store.sql import slices
 from hookseal.store.sqlite.migrate import QUERIES
 
-_DAY = 86_400_000_000
 MAX_PARTITIONS = 32767
 
 
@@ -44,9 +42,8 @@ class Positions:
         self.moved.add((kind, name))
         return number
 
-    def partition(self, connection: apsw.Connection, received_at: Instant) -> int:
-        """The partition for a new key, begun or widened as needed. Counts the key."""
-        day = received_at // _DAY
+    def partition(self, connection: apsw.Connection, day: int) -> int:
+        """The partition for a key of that day, begun or widened as needed. Counts the key."""
         newest = self.partitions[-1] if self.partitions else None
         if newest is None or self._is_spent(newest, day):
             newest = Partition(newest.number + 1 if newest else 1, day, day)

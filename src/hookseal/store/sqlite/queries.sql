@@ -89,17 +89,30 @@ INSERT INTO events (
     key, id, request, item, source, sequence, received_at, type, provider_type, provider_id, subject, time, flags, content
 ) VALUES /* row */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /* row */;
 
+-- insert_recent --
+-- Note new keys in the order of storing.
+INSERT INTO recent_keys (event_key, dedupe_key, event, day, subject) VALUES /* row */ (?, ?, ?, ?, ?) /* row */;
+
+-- read_recent --
+-- The keys that a former process had in memory, and some that it had already put in order.
+SELECT event_key, dedupe_key, event, day, subject FROM recent_keys ORDER BY event_key;
+
+-- drop_recent --
+-- Forget the notes of keys that are in order.
+DELETE FROM recent_keys WHERE event_key <= :last;
+
 -- insert_subjects --
--- Let events be found by their subject.
-INSERT INTO subjects (slot, event) VALUES /* row */ (?, ?) /* row */;
+-- Let events be found by their subject. One that a former process put in order already is left as it is.
+INSERT OR IGNORE INTO subjects (slot, event) VALUES /* row */ (?, ?) /* row */;
 
 -- insert_dedupe --
--- Remember keys.
+-- Put keys in order.
 INSERT INTO dedupe (slot, rest, event) VALUES /* row */ (?, ?, ?) /* row */;
 
 -- insert_collisions --
 -- Remember keys whose slot is another key's.
-INSERT INTO dedupe_collisions (dedupe_key, partition, event) VALUES /* row */ (?, ?, ?) /* row */;
+INSERT INTO dedupe_collisions (dedupe_key, partition, event) VALUES /* row */ (?, ?, ?) /* row */
+ON CONFLICT (dedupe_key) DO NOTHING;
 
 -- insert_deliveries --
 -- Plan deliveries, with or without a lease.
@@ -229,7 +242,10 @@ ORDER BY received_at DESC, key DESC LIMIT :limit;
 -- events_of_subject --
 -- The same for one subject. Slots tell where to look; they are a hash, so that the subject is compared too.
 SELECT * FROM event_rows
-WHERE key IN (SELECT event FROM subjects WHERE slot IN (SELECT value FROM json_each(:slots)))
+WHERE key IN (
+    SELECT event FROM subjects WHERE slot IN (SELECT value FROM json_each(:slots))
+    UNION SELECT event_key FROM recent_keys WHERE recent_keys.subject = :place
+)
 AND subject = :subject AND (:source IS NULL OR source = :source)
 AND (received_at, key) < (:at, :key) AND received_at >= :since
 AND (:type IS NULL OR type = :type)

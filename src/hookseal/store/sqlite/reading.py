@@ -88,7 +88,8 @@ class Reading:
         name = "events_newest" if where.source is None else "events_of_source"
         if where.subject is not None:
             name = "events_of_subject"
-            values["slots"] = _slots(connection, str(values["subject"]))
+            place = subject_place(str(values["subject"]))
+            values |= {"place": place, "slots": _slots(connection, place)}
         rows = fetch(connection, QUERIES[name], values)
         following = pack_cursor("e", rows[limit - 1][6], rows[limit - 1][0]) if len(rows) > limit else None
         return Page([self._listed_event(row) for row in rows[:limit]], following)
@@ -195,9 +196,8 @@ class Reading:
         )
 
 
-def _slots(connection: apsw.Connection, subject: str) -> str:
-    """The subject's slots in all partitions, as a JSON array."""
-    place = subject_place(subject)
+def _slots(connection: apsw.Connection, place: int) -> str:
+    """A subject's slots in all partitions, as a JSON array."""
     return msgspec.json.encode(
         [number << 48 | place for number, _, _ in connection.execute(QUERIES["read_partitions"])]
     ).decode()

@@ -19,7 +19,7 @@ CREATE TABLE keyring (
 -- The highest number given out: for each kind of key, for the rows of the newest dedupe partition, and for the
 -- sequence of each source. Kept in one place, because retention may remove the row that had the highest number.
 CREATE TABLE counters (
-    kind TEXT NOT NULL CHECK (kind IN ('request', 'event', 'delivery', 'partition', 'sequence')),
+    kind TEXT NOT NULL CHECK (kind IN ('event', 'delivery', 'partition', 'sequence')),
     name TEXT NOT NULL,
     value INTEGER NOT NULL CHECK (value >= 0),
     PRIMARY KEY (kind, name),
@@ -27,7 +27,7 @@ CREATE TABLE counters (
 ) STRICT, WITHOUT ROWID;
 
 -- One accepted HTTP request. `id` is the id of the first event that it brought: the label of its seal.
--- `events` counts those of its events that were stored, duplicates left out.
+-- `key` is the key of the first of its events that was stored; `events` counts those, duplicates left out.
 CREATE TABLE requests (
     key INTEGER PRIMARY KEY,
     id BLOB NOT NULL CHECK (length(id) = 16),
@@ -63,6 +63,16 @@ CREATE TABLE events (
 CREATE UNIQUE INDEX events_id ON events (id);
 CREATE INDEX events_received ON events (received_at);
 CREATE INDEX events_source ON events (source, received_at);
+
+-- The newest dedupe keys, in the order of storing. They wait here, and in the writer's memory, until their turn comes to
+-- be put in order into `dedupe` and `subjects`. `subject` is 48 bits of a hash of the event's subject.
+CREATE TABLE recent_keys (
+    event_key INTEGER PRIMARY KEY,
+    dedupe_key BLOB NOT NULL CHECK (length(dedupe_key) = 32),
+    event BLOB NOT NULL CHECK (length(event) = 16),
+    day INTEGER NOT NULL,
+    subject INTEGER
+) STRICT;
 
 -- Events by subject. A random key over all of history would slow every insert, so that `slot` is partition << 48 plus
 -- 48 bits of a hash of the subject: inserts touch one partition only.

@@ -63,6 +63,7 @@ from hookseal.store.sqlite.packing import FOREVER, SealedRefusal, SealedRequest,
 from hookseal.store.sqlite.positions import Positions
 from hookseal.store.sqlite.quarantining import PreparedRefusal, Quarantining, Release
 from hookseal.store.sqlite.reading import Reading, refusal_label, request_label
+from hookseal.store.sqlite.recent import Recent
 from hookseal.store.sqlite.replaying import SLICE, NewDeliveryId, Replaying, ReplaySlice
 from hookseal.store.sqlite.writer import Handler, Writer
 
@@ -84,6 +85,7 @@ class SqliteStore:
     keyring              a keyring, or a sealer that has one.
     max_waiting          operations that may wait for the writer; beyond it StoreBusy. max_waiting_bytes: their bytes.
     dedupe_capacity      keys of one dedupe partition; dedupe_max_days: the days that one may span.
+    dedupe_buffered      keys held in memory before they are put in order; about 350 bytes each.
     quarantine_rows      the most refused requests kept; quarantine_bytes: the most bytes of them, sealed.
     log_start_pages      how much the log grows before it is moved; log_bound_pages: beyond it the writer helps.
     vfs                  the name of an SQLite VFS, for tests that pull the plug.
@@ -99,6 +101,7 @@ class SqliteStore:
         max_waiting_bytes: int = 64 * 1024 * 1024,
         dedupe_capacity: int = 1_000_000,
         dedupe_max_days: int = 50,
+        dedupe_buffered: int = 32_768,
         quarantine_rows: int = 10_000,
         quarantine_bytes: int = 256 * 1024 * 1024,
         log_start_pages: int = START_PAGES,
@@ -112,13 +115,14 @@ class SqliteStore:
         self._clock = clock or SystemClock()
         self._vfs = vfs
         self._positions = Positions(dedupe_capacity, dedupe_max_days)
+        self._recent = Recent(self._positions, dedupe_buffered)
         self._quarantining = Quarantining(quarantine_rows, quarantine_bytes)
         self._checkpointer = Checkpointer(
             lambda: open_checkpointer(self._path, vfs), start=log_start_pages, bound=log_bound_pages
         )
         self._writer = Writer(
             lambda: open_writer(self._path, vfs),
-            self._recover,
+            _Remembered(self._positions, self._recent, self._quarantining),
             self._checkpointer.between,
             max_waiting=max_waiting,
             max_waiting_bytes=max_waiting_bytes,
@@ -128,7 +132,7 @@ class SqliteStore:
         self._readers: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
         self._threads: ThreadPoolExecutor | None = None
         replaying = Replaying(self._positions, new_delivery_id)
-        self._accept = Handler("accept", 0, Accepting(self._positions).apply)
+        self._accept = Handler("accept", 0, Accepting(self._positions, self._recent).apply)
         self._record = Handler("record", 1, leasing.record, Step.RECORDED)
         self._quarantine = Handler("quarantine", 2, self._quarantining.apply)
         self._renew = Handler("renew", 3, leasing.renew)
@@ -179,10 +183,6 @@ class SqliteStore:
             connection.close(True)
             raise
         return connection
-
-    def _recover(self, connection: apsw.Connection) -> None:
-        self._positions.recover(connection)
-        self._quarantining.recover(connection)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._let_go)
@@ -314,6 +314,27 @@ class SqliteStore:
             raise fault_of(error, read.__name__) from error
         finally:
             self._readers.put(connection)
+
+
+class _Remembered:
+    """All that the handlers remember; see `writer.Memory`."""
+
+    def __init__(self, positions: Positions, recent: Recent, quarantining: Quarantining) -> None:
+        self._positions = positions
+        self._recent = recent
+        self._quarantining = quarantining
+
+    def recover(self, connection: apsw.Connection) -> None:
+        self._recent.recover(connection)
+        self.undo(connection)
+
+    def keep(self) -> None:
+        self._recent.keep()
+
+    def undo(self, connection: apsw.Connection) -> None:
+        self._recent.drop()
+        self._positions.recover(connection)
+        self._quarantining.recover(connection)
 
 
 def _claimed(one: Leased, event: StoredEvent) -> Claimed:

@@ -11,7 +11,7 @@ When it fails:
   connection is opened anew, so that nothing goes on from what a failed sync left behind;
 - one operation's value: the batch is halved until the faulty operation stands alone, so that only it fails;
 - the thread itself: it fails all that waits and all that comes. It never dies in silence.
-After every failure the handlers' memory is read again from the file (`recover`).
+What the handlers remember of the file follows the transaction: `keep` after a commit, `undo` after a failure.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import apsw
 
@@ -47,6 +47,22 @@ class Handler(NamedTuple):
     committed: Step | None = None
 
 
+class Memory(Protocol):
+    """What the handlers remember of the file, so that they need not read it."""
+
+    def recover(self, connection: apsw.Connection) -> None:
+        """Read everything from the file."""
+        ...
+
+    def keep(self) -> None:
+        """What the handlers changed since the last call is committed."""
+        ...
+
+    def undo(self, connection: apsw.Connection) -> None:
+        """What the handlers changed since the last commit never happened."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class _Operation:
     handler: Handler
@@ -58,21 +74,21 @@ class _Operation:
 
 class Writer:
     """connect   opens a connection that may write.
-    recover   reads the handlers' memory from the file again.
+    memory    what the handlers remember of the file.
     between   called after each commit, outside of any transaction, with the connection and the pages of the log.
     """
 
     def __init__(
         self,
         connect: Callable[[], apsw.Connection],
-        recover: Callable[[apsw.Connection], None],
+        memory: Memory,
         between: Callable[[apsw.Connection, int], None],
         *,
         max_waiting: int,
         max_waiting_bytes: int,
     ) -> None:
         self._connect = connect
-        self._recover = recover
+        self._memory = memory
         self._between = between
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
@@ -92,7 +108,7 @@ class Writer:
     def start(self, loop: asyncio.AbstractEventLoop, connection: apsw.Connection) -> None:
         self._loop = loop
         self._adopt(connection)
-        self._recover(connection)
+        self._memory.recover(connection)
         self._dead = None
         self._thread = threading.Thread(target=self._run, name="hookseal-store-writer", daemon=True)
         self._thread.start()
@@ -176,6 +192,7 @@ class Writer:
                 operation.outcome = result
         probe.reach(Step.COMMITTING)
         connection.execute(QUERIES["commit"])
+        self._memory.keep()
         probe.reach(Step.COMMITTED)
         for handler in groups:
             if handler.committed is not None:
@@ -189,7 +206,7 @@ class Writer:
             if connection.in_transaction:
                 connection.execute(QUERIES["rollback"])
             if not breaks_connection(error):
-                self._recover(connection)
+                self._memory.undo(connection)
                 return
         except apsw.Error:
             pass
@@ -199,7 +216,7 @@ class Writer:
     def _usable(self) -> apsw.Connection:
         if self._connection is None:
             connection = self._connect()
-            self._recover(connection)
+            self._memory.recover(connection)
             self._adopt(connection)
             return connection
         return self._connection
