@@ -50,7 +50,7 @@ async def test_the_metrics_serve_as_observers_of_receiving_and_of_delivering() -
     delivering.unrecorded(EndpointId("core"), DELIVERY)
     delivering.broke(None, "claiming", "RuntimeError")
     metrics.committed(0.004)
-    metrics.in_flight(7)
+    metrics.in_flight(lambda: 7)
     metrics.key_set_fetched("idenfy", False)
     told = await samples(metrics)
     assert told["hookseal_received_total", "idenfy", "200"] == 1

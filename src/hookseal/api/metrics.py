@@ -124,8 +124,9 @@ class Metrics:
             if count:
                 figure[label,].inc(count)
 
-    def in_flight(self, requests: int) -> None:
-        self._in_flight.set(requests)
+    def in_flight(self, requests: Callable[[], int]) -> None:
+        """requests: asked whenever a page is drawn."""
+        self._in_flight.set_function(requests)
 
     def key_set_fetched(self, source: str, succeeded: bool) -> None:
         self._fetched[self._source(source), "succeeded" if succeeded else "failed"].inc()

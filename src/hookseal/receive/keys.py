@@ -93,6 +93,7 @@ class KeySets:
 
     egress  the guarded client; its policy holds for issuers as for everyone.
     parse   a key set from its document; ValueError when it is none. `schemes.jwk.parse` unless a test says otherwise.
+    fetched  told after each fetch: which URL, and whether it brought a set.
     """
 
     def __init__(
@@ -102,7 +103,9 @@ class KeySets:
         *,
         parse: Callable[[bytes], KeySet] | None = None,
         patience: Patience = Patience(),
+        fetched: Callable[[str, bool], None] = lambda url, succeeded: None,
     ) -> None:
+        self._fetched = fetched
         self._egress = egress
         self._clock = clock
         self._parse = parse or _parse_jwk
@@ -186,6 +189,7 @@ class KeySets:
         try:
             read = await self._read(kept.url)
             now = self._clock.monotonic()
+            self._fetched(kept.url, not isinstance(read, str))
             if isinstance(read, str):
                 kept.last_failure = read
                 kept.failures += 1

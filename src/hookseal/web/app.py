@@ -8,7 +8,7 @@ mounted in an app of the user's own, where handlers (`on`) take events in the sa
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,6 +43,7 @@ from hookseal.store.keyfile import load_or_create
 from hookseal.store.port import Refusal, Store
 from hookseal.store.sqlite import SqliteStore
 from hookseal.web.receiving import PREFIX, Limits, Receive, Receiving, Scope, Send, own_path, respond
+from hookseal.web.server import parse_listen
 
 log = get_logger(__name__)
 
@@ -90,6 +91,8 @@ class Gateway:
         self._sources: dict[SourceId, Source] = {row.id: self._build_source(row.id) for row in self.settings.sources}
         self._endpoints = [self._build_endpoint(row.id) for row in self.settings.endpoints]
         self.metrics = Metrics(self._sources, [row.id for row in self.settings.endpoints], self._clock)
+
+        self.metrics.in_flight(lambda: self.receiving.in_flight)
 
     def on(self, type: str = "*", *, source: str = "*") -> Callable[[H], H]:
         """Hand events to an async function of this process, after the answer was sent and from the durable store.
@@ -144,6 +147,7 @@ class Gateway:
             stack.push_async_callback(egress.close)
             endpoints = [*self._endpoints, *(endpoint for endpoint, _ in self._handlers.values())]
             handlers = {id: handler for id, (_, handler) in self._handlers.items()}
+            self.metrics.know_endpoints(handlers)
             engine = Engine(
                 store,
                 endpoints,
@@ -153,7 +157,7 @@ class Gateway:
                 random=self._random,
                 observer=self.metrics,
             )
-            key_sets = KeySets(egress, self._clock)
+            key_sets = KeySets(egress, self._clock, fetched=self._key_set_fetched)
             stack.push_async_callback(key_sets.close)
             receiver = Receiver(
                 sources=self._sources,
@@ -247,11 +251,18 @@ class Gateway:
             keyring = load_or_create(key_path, path.exists() and path.stat().st_size > 0)
         return SqliteStore(path, keyring, clock=self._clock)
 
+    def _key_set_fetched(self, url: str, succeeded: bool) -> None:
+        for source in self._sources.values():
+            if source.jwks_url == url:
+                self.metrics.key_set_fetched(source.id, succeeded)
+
     def _open_egress(self) -> Egress:
         if self._given_egress is not None:
             return self._given_egress
         row = self.settings.egress
-        return GuardedClient(EgressPolicy(allow=row.allow, allow_http=row.allow_http))
+        listeners = [text for text in (self.settings.server.listen, self.settings.server.manage_listen) if text]
+        own = tuple(parse_listen(text) for text in listeners if _is_address(parse_listen(text)[0]))
+        return GuardedClient(EgressPolicy(allow=row.allow, allow_http=row.allow_http, own=own))
 
     def _manage(self, store: SqliteStore, engine: Engine, receiver: Receiver, read: ReadEvent) -> Any:
         async def judge_again(refusal: Refusal) -> ReleaseOutcome:
@@ -267,6 +278,7 @@ class Gateway:
             clock=self._clock,
             public_url=server.public_url,
             wake=engine.wake,
+            handlers=[endpoint for endpoint, _ in self._handlers.values()],
         )
         return create_app(
             management,
@@ -279,12 +291,33 @@ class Gateway:
 
 
 class _Shim:
-    def __init__(self, engine): self.e=engine
-    def plan(self, source, types): return tuple(self.e.plan(source,t,item=i) for i,t in enumerate(types))
-    def abandoned(self, d): self.e.abandoned(d)
+    def __init__(self, engine):
+        self.e = engine
+
+    def plan(self, source, types):
+        return tuple(self.e.plan(source, t, item=i) for i, t in enumerate(types))
+
+    def abandoned(self, d):
+        self.e.abandoned(d)
+
     def stored(self, event, ds):
         from hookseal.store.port import Claimed
-        self.e.stored([Claimed(id=d.id,endpoint=d.endpoint,lease=d.lease,attempts=0,losses=0,first_attempt_at=None,event=event) for d in ds if d.lease])
+
+        self.e.stored(
+            [
+                Claimed(
+                    id=d.id,
+                    endpoint=d.endpoint,
+                    lease=d.lease,
+                    attempts=0,
+                    losses=0,
+                    first_attempt_at=None,
+                    event=event,
+                )
+                for d in ds
+                if d.lease
+            ]
+        )
 
 
 class _Health:
@@ -316,6 +349,14 @@ async def release(receiver: Receiver, refusal: Refusal) -> ReleaseOutcome:
         case core.Genuine() as genuine:
             flags = (Flag.RELEASED.value,)
             return Released(await receiver.store(source, request, genuine, refusal.received_at, flags))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _system_random() -> random.Random:

@@ -88,9 +88,7 @@ async def serving(
         log_enabled=False,
         backlog=_BACKLOG,
         backpressure=_CONNECTIONS,
-        http1_settings=HTTP1Settings(
-            header_read_timeout=round(header_timeout_s * 1000), max_buffer_size=_BUFFER_BYTES
-        ),
+        http1_settings=HTTP1Settings(header_read_timeout=round(header_timeout_s * 1000), max_buffer_size=_BUFFER_BYTES),
     )
     task = asyncio.create_task(server.serve(), name="http server")
     try:
