@@ -105,6 +105,22 @@ def test_it_runs_until_it_is_told_to_stop_and_then_ends_cleanly(tmp_path: Path, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_it_ends_when_nobody_reads_any_more(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--listen", "127.0.0.1:0"],
+        env=environment(tmp_path, PYTHONIOENCODING="utf-8"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(TIMEOUT_S) == 1
+        assert process.stderr.read() == ""
+
+
 def test_json_without_once_is_a_usage_error(tmp_path: Path) -> None:
     run = demo(tmp_path, "--json")
     assert (run.returncode, run.stdout) == (2, "")

@@ -74,7 +74,7 @@ async def _run(folder: Path, listen: str | None, once: bool, as_json: bool) -> b
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     entries = {id: catalogue.provider(ProviderId(id)) for id in PROVIDERS}
     names = {id: entry.name for id, entry in entries.items()}
-    screen = Screen(Console(file=io.StringIO()) if as_json else console(), names, clock)
+    screen = Screen(Console(file=io.StringIO()) if as_json else console(), names, clock, stopping.set)
     board = Board(clock, screen, {id: Counts() for id in PROVIDERS})
     prefer = demo_stage.FREE if once else demo_stage.LISTEN
     async with demo_stage.built(folder, listen, prefer=prefer, entries=entries, board=board, clock=clock) as stage:
@@ -86,6 +86,8 @@ async def _run(folder: Path, listen: str | None, once: bool, as_json: bool) -> b
         with screen.counting(board, "" if once else "Ctrl-C ends"):
             done = await (_one_round(stage, screen, stopping) if once else _rounds(stage, screen, stopping))
         screen.closing(board, done, clock.monotonic() - begun if once else None)
+    if not screen.is_read:
+        raise BrokenPipeError
     if as_json:
         print_json(board.as_json())
     return done

@@ -4,7 +4,7 @@ Three layouts by the terminal's width; without a terminal the widest, unpadded b
 (NO_COLOR, TERM); where the output cannot carry the marks, ASCII stands in for them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.padding import Padding
@@ -33,11 +33,13 @@ _OUTCOMES = {
 
 
 class Screen:
-    """A `Show` on a console. names: provider id → its name."""
+    """A `Show` on a console. names: provider id → its name; left: told once when nobody reads any more."""
 
-    def __init__(self, console: "Console", names: dict[str, str], clock: Clock) -> None:
+    def __init__(self, console: "Console", names: dict[str, str], clock: Clock, left: Callable[[], None]) -> None:
         self._console = console
         self._clock = clock
+        self._left = left
+        self.is_read = True
         self._names = names
         self._status: Status | None = None
         self._width = console.width if console.is_terminal else 1000
@@ -64,7 +66,7 @@ class Screen:
             table.add_column(title, no_wrap=True)
         for provider in providers:
             table.add_row(Text(provider.name, style="bold"), proof_of(provider, self._cut), f"/in/{provider.id}")
-        self._console.print(Padding(table, (0, 0, 0, 2), expand=False))
+        self._print(Padding(table, (0, 0, 0, 2), expand=False))
         line()
 
     def hints(self, own: str, look: str) -> None:
@@ -106,7 +108,7 @@ class Screen:
             table.add_row(self._names.get(id, id), *_cells(counts))
         table.add_row(Text("all", style="bold"), *_cells(board.total), style="bold")
         self._line()
-        self._console.print(Padding(table, (0, 0, 0, 2), expand=False))
+        self._print(Padding(table, (0, 0, 0, 2), expand=False))
         self._line()
         total = board.total
         if done and total.sent == total.accepted == total.delivered > 0:
@@ -208,9 +210,19 @@ class Screen:
         self._line(Text.assemble((time, "dim"), name, said))
 
     def _line(self, text: Text | str = "") -> None:
-        self._console.print(text, soft_wrap=True, markup=False)
-        if self._status is not None:
+        self._print(text)
+        if self._status is not None and self.is_read:
             self._status.update(self._counted())
+
+    def _print(self, what: Any) -> None:
+        """A reader who leaves (`hookseal demo | head`) is told here: lines are printed from the sink's requests too."""
+        if not self.is_read:
+            return
+        try:
+            self._console.print(what, soft_wrap=True, markup=False)
+        except BrokenPipeError:
+            self.is_read = False
+            self._left()
 
     def _counted(self) -> Text:
         total = self._board.total

@@ -68,7 +68,13 @@ def simulate(
     plan = _Plan(
         entry, to, secrets[0] if secrets else None, given.options(set_ or ()), event, count, rate, speed, listen
     )
-    if not asyncio.run(plan.run()):
+    try:
+        done = asyncio.run(plan.run())
+    except ExceptionGroup as group:  # the reader has left while several events were under way
+        if group.subgroup(BrokenPipeError) is None:
+            raise
+        raise BrokenPipeError from None
+    if not done:
         raise typer.Exit(1)
 
 
