@@ -119,6 +119,7 @@ def test_it_ends_when_nobody_reads_any_more(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.wait(TIMEOUT_S) == 1
         assert process.stderr.read() == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_without_once_is_a_usage_error(tmp_path: Path) -> None:

@@ -226,6 +226,19 @@ def test_the_secret_is_not_in_the_output(receiver: Receiver) -> None:
     assert SECRET not in run.stdout + run.stderr
 
 
+def test_it_ends_without_a_word_when_nobody_reads_any_more(receiver: Receiver) -> None:
+    arguments = ["zignsec", "--to", receiver.url, "--secret", SECRET, "--count", "1000000"]
+    with subprocess.Popen(
+        command(*arguments), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(TIMEOUT_S) == 1
+        assert process.stderr.read() == ""
+
+
 # --- what cannot be
 
 

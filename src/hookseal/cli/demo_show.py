@@ -220,7 +220,7 @@ class Screen:
             return
         try:
             self._console.print(what, soft_wrap=True, markup=False)
-        except BrokenPipeError:
+        except (BrokenPipeError, SystemExit):  # rich makes the second of the first
             self.is_read = False
             self._left()
 

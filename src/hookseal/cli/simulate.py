@@ -218,7 +218,10 @@ class _Printed:
         from rich.markup import escape
 
         answer = str(status) if status is not None else reason or "no answer"
-        self._console.print(f"{escape(what):<28}  [{style}]{escape(answer):>3}[/]  {escape(said)}")
+        try:
+            self._console.print(f"{escape(what):<28}  [{style}]{escape(answer):>3}[/]  {escape(said)}")
+        except SystemExit:  # rich's way to say that the reader has left; inside a task it would tear the loop down
+            raise BrokenPipeError from None
 
 
 def _show_examples(entry: "Provider") -> None:
