@@ -6,6 +6,7 @@ tests pull the plug at one. A listener runs on the thread that reached the step 
 
 from collections.abc import Callable
 from enum import StrEnum
+from inspect import isawaitable
 
 
 class Step(StrEnum):
@@ -30,7 +31,7 @@ class Step(StrEnum):
     DRAINED = "drained"
 
 
-Listener = Callable[[Step], None]
+Listener = Callable[[Step], object]
 
 _listeners: tuple[Listener, ...] = ()
 
@@ -38,6 +39,14 @@ _listeners: tuple[Listener, ...] = ()
 def reach(step: Step) -> None:
     for listener in _listeners:
         listener(step)
+
+
+async def pause(step: Step) -> None:
+    """The same for a step on the event loop that a listener may hold: what it returns is awaited where it can be."""
+    for listener in _listeners:
+        held = listener(step)
+        if isawaitable(held):
+            await held
 
 
 def listen(listener: Listener) -> Callable[[], None]:

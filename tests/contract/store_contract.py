@@ -7,6 +7,7 @@ holds it at a step of `hookseal.probe`.
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -89,8 +90,16 @@ def new_event(number: int, **given: Any) -> NewEvent:
     return NewEvent(**{**fields, **given})
 
 
+_moments = itertools.count(-86_400_000)
+
+
+def moment() -> Instant:
+    """Each one a millisecond later, all of them before NOW: lists go by ids, and ids by when they were made."""
+    return Instant(NOW + next(_moments) * 1000)
+
+
 def new_delivery(endpoint: EndpointId = CORE, due_at: Instant = NOW, **given: Any) -> NewDelivery:
-    return NewDelivery(**{"id": new_delivery_id(NOW), "endpoint": endpoint, "due_at": due_at, **given})
+    return NewDelivery(**{"id": new_delivery_id(moment()), "endpoint": endpoint, "due_at": due_at, **given})
 
 
 def new_request(*events: NewEvent, **given: Any) -> NewRequest:
@@ -100,7 +109,7 @@ def new_request(*events: NewEvent, **given: Any) -> NewRequest:
 
 def new_refusal(**given: Any) -> Refusal:
     fields: dict[str, Any] = {
-        "id": new_refusal_id(NOW),
+        "id": new_refusal_id(moment()),
         "source": SOURCE,
         "received_at": NOW,
         "reason": "signature_mismatch",
@@ -148,13 +157,21 @@ async def state_of(store: Store, delivery: DeliveryId) -> DeliveryState:
 
 @contextlib.contextmanager
 def held_at(step: Step) -> Iterator[threading.Event]:
-    """Hold whichever thread reaches the step until the block ends. Yields an event that tells that one stands there."""
+    """Hold whoever reaches the step until the block ends. Yields an event that tells that one stands there.
+
+    A writer in a thread of its own is stopped with its thread; one on the event loop waits at `probe.pause`.
+    """
     there, go = threading.Event(), threading.Event()
 
-    def hold(reached: Step) -> None:
-        if reached is step:
-            there.set()
-            go.wait(30)
+    def hold(reached: Step) -> object:
+        if reached is not step:
+            return None
+        there.set()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return go.wait(30)
+        return asyncio.to_thread(go.wait, 30)
 
     leave = probe.listen(hold)
     try:

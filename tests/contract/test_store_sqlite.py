@@ -12,8 +12,8 @@ from store_contract import KEYRING, StoreContract  # noqa: E402
 
 from hookseal.model import EventId  # noqa: E402
 from hookseal.sealing import Keyring  # noqa: E402
+from hookseal.store.packing import pack_uuid  # noqa: E402
 from hookseal.store.sqlite import SqliteStore  # noqa: E402
-from hookseal.store.sqlite.packing import pack_uuid  # noqa: E402
 from hookseal.store.sqlite.writer import Handler  # noqa: E402
 
 

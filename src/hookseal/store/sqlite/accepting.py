@@ -7,6 +7,7 @@ deliveries. Sealing happened before, on the caller's side.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import apsw
@@ -14,11 +15,11 @@ import apsw
 from hookseal import probe
 from hookseal.model import EventId
 from hookseal.probe import Step
+from hookseal.store.packing import event_id, must, pack_delivery, pack_flags, pack_uuid, storable
 from hookseal.store.port import NewEvent, NewRequest, Stored
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import dedupe
 from hookseal.store.sqlite.migrate import QUERIES
-from hookseal.store.sqlite.packing import event_id, must, pack_delivery, pack_flags, pack_uuid, storable
 from hookseal.store.sqlite.positions import Positions
 from hookseal.store.sqlite.recent import Fresh, Recent
 
@@ -188,4 +189,4 @@ def _insert(connection: apsw.Connection, rows: _Rows) -> None:
         ("insert_deliveries", rows.deliveries),
     ):
         for some in slices(some_rows):
-            connection.execute(QUERIES.rows(name, len(some)), [value for row in some for value in row])
+            connection.execute(QUERIES.rows(name, len(some)), list(chain.from_iterable(some)))

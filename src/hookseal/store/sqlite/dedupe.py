@@ -11,6 +11,7 @@ was another's, so that the table is asked only when that is seen.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import apsw
@@ -75,4 +76,4 @@ def insert(connection: apsw.Connection, keys: Sequence[tuple[int, bytes, bytes]]
 
 def _insert(connection: apsw.Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
     for some in slices(rows):
-        connection.execute(QUERIES.rows(name, len(some)), [value for row in some for value in row])
+        connection.execute(QUERIES.rows(name, len(some)), list(chain.from_iterable(some)))

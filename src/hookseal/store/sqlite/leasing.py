@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import apsw
@@ -11,11 +12,11 @@ from hookseal.clock import Instant
 from hookseal.errors import NotFound
 from hookseal.model import AttemptReason, DeliveryId, DeliveryState, EndpointId
 from hookseal.probe import Step
+from hookseal.store.packing import delivery_id, pack_delivery
 from hookseal.store.port import Lease, Result
 from hookseal.store.sql import slices
 from hookseal.store.sqlite.connection import fetch
 from hookseal.store.sqlite.migrate import QUERIES
-from hookseal.store.sqlite.packing import delivery_id, pack_delivery
 
 NewLease = Callable[[], Lease]
 
@@ -121,7 +122,7 @@ def _record(connection: apsw.Connection, results: Sequence[Result], turn: Mappin
             attempts.append((key, tried.number, tried.started_at, tried.duration_ms, tried.status, tried.reason))
             done.append(index)
     for few in slices(attempts):
-        connection.execute(QUERIES.rows("insert_attempts", len(few)), [value for row in few for value in row])
+        connection.execute(QUERIES.rows("insert_attempts", len(few)), list(chain.from_iterable(few)))
     return done
 
 
@@ -137,7 +138,7 @@ def renew(connection: apsw.Connection, holds: Sequence[Hold]) -> Sequence[Sequen
     for hold in holds:
         still: set[DeliveryId] = set()
         for some in slices(_held(hold)):
-            rows = connection.execute(QUERIES.rows("renew_leases", len(some)), [value for row in some for value in row])
+            rows = connection.execute(QUERIES.rows("renew_leases", len(some)), list(chain.from_iterable(some)))
             still.update(delivery_id(packed) for (packed,) in rows)
         kept.append([delivery for delivery in hold.leases if delivery in still])
     return kept
@@ -146,7 +147,7 @@ def renew(connection: apsw.Connection, holds: Sequence[Hold]) -> Sequence[Sequen
 def release(connection: apsw.Connection, holds: Sequence[Hold]) -> Sequence[None]:
     for hold in holds:
         for some in slices(_held(hold)):
-            connection.execute(QUERIES.rows("release_leases", len(some)), [value for row in some for value in row])
+            connection.execute(QUERIES.rows("release_leases", len(some)), list(chain.from_iterable(some)))
     return [None] * len(holds)
 
 

@@ -4,6 +4,7 @@ Only the writer's thread uses this. Numbers that a transaction took and did not 
 """
 
 from dataclasses import dataclass, field
+from itertools import chain
 
 import apsw
 
@@ -71,5 +72,5 @@ class Positions:
         """Write what moved, within the transaction that moved it."""
         rows = [(kind, name, self.numbers[kind, name]) for kind, name in sorted(self.moved)]
         for some in slices(rows):
-            connection.execute(QUERIES.rows("write_counters", len(some)), [value for row in some for value in row])
+            connection.execute(QUERIES.rows("write_counters", len(some)), list(chain.from_iterable(some)))
         self.moved.clear()

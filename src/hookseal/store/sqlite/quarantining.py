@@ -8,10 +8,10 @@ import apsw
 from hookseal.clock import Instant
 from hookseal.errors import NotFound
 from hookseal.model import RefusalId
+from hookseal.store.packing import pack_uuid, storable
 from hookseal.store.port import Refusal
 from hookseal.store.sqlite.connection import fetch
 from hookseal.store.sqlite.migrate import QUERIES
-from hookseal.store.sqlite.packing import pack_uuid, storable
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,16 @@ log. So new keys are noted in the order of storing (`recent_keys`: one page for 
 by their first bits. When more than `buffered` are held, the next bucket goes, sorted, into `dedupe`, the next bucket
 of subjects into `subjects`; the buckets take turns. About 32 keys that lie near one another then share their pages.
 
-A note may be dropped when its key is in order. After a full round of the buckets that is true of every note that was
-there when the round began; those are dropped a few at a time. What a former process left noted is read at the open,
-keys that it had put in order among them: putting them in order again changes nothing.
+Notes older than everything that is still held are dropped, a few at a time; there are about twice as many notes as
+keys held. What a former process left noted is read at the open, keys that it had put in order among them: putting them
+in order again changes nothing.
 
 Nothing here is changed before the transaction has committed: `keep` makes its changes, `drop` forgets them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import apsw
@@ -26,6 +27,8 @@ from hookseal.store.sqlite.positions import Positions
 BUCKETS = 1024
 _BUCKET_BITS = 10
 _PLACE_BITS = 48
+_LOOK_EVERY = 32
+"""Turns between two looks at what is the oldest key held; a look costs about 0.1 ms."""
 
 
 class Fresh(NamedTuple):
@@ -58,11 +61,10 @@ class Recent:
 
     def _clear(self) -> None:
         self._made: dict[bytes, bytes] = {}
-        self._keys: list[list[tuple[bytes, bytes, int]]] = [[] for _ in range(BUCKETS)]
+        self._keys: list[list[Fresh]] = [[] for _ in range(BUCKETS)]
         self._subjects: list[list[tuple[int, int]]] = [[] for _ in range(BUCKETS)]
         self._turn = 0
         self._newest = 0
-        self._began = 0
         self._in_order = 0
         self._dropped = 0
 
@@ -73,7 +75,6 @@ class Recent:
             fresh = Fresh(*row)
             self._dropped = self._dropped or fresh.event_key - 1
             self._hold(fresh)
-        self._began = self._newest
 
     def find(self, connection: apsw.Connection, keys: Iterable[bytes]) -> Mapping[bytes, bytes]:
         """The packed event ids that these keys made, for those that made one."""
@@ -84,7 +85,7 @@ class Recent:
     def add(self, connection: apsw.Connection, added: Sequence[Fresh]) -> None:
         """Note keys that `find` did not find, and put others in order in their stead. Once in a transaction."""
         for some in slices(added):
-            connection.execute(QUERIES.rows("insert_recent", len(some)), [value for row in some for value in row])
+            connection.execute(QUERIES.rows("insert_recent", len(some)), list(chain.from_iterable(some)))
         # Twice as many as come, so that what a former process left melts down, and no transaction is held up by it.
         allowed = 2 * len(added) + _BUCKET_BITS
         excess = min(len(self._made) + len(added) - self._buffered, allowed)
@@ -102,16 +103,16 @@ class Recent:
         if change is None:
             return
         for _ in range(change.turns):
-            for key, _, _ in self._keys[self._turn]:
-                del self._made[key]
+            for fresh in self._keys[self._turn]:
+                del self._made[fresh.dedupe_key]
             self._keys[self._turn] = []
             self._subjects[self._turn] = []
             self._turn = (self._turn + 1) % BUCKETS
-            if self._turn == 0:
-                self._in_order, self._began = self._began, self._newest
+            if self._turn % _LOOK_EVERY == 0:
+                self._in_order = self._older_than_held()
         self._dropped = change.dropped
-        for fresh in change.added:
-            self._hold(fresh)
+        for added in change.added:
+            self._hold(added)
 
     def drop(self) -> None:
         self._change = None
@@ -120,12 +121,21 @@ class Recent:
         self._newest = max(self._newest, fresh.event_key)
         self._made[fresh.dedupe_key] = fresh.event
         bucket = int.from_bytes(fresh.dedupe_key[:2]) >> (16 - _BUCKET_BITS)
-        self._keys[bucket].append((fresh.dedupe_key, fresh.event, fresh.day))
+        self._keys[bucket].append(fresh)
         if fresh.subject is not None:
             self._subjects[fresh.subject >> (_PLACE_BITS - _BUCKET_BITS)].append((fresh.subject, fresh.event_key))
 
+    def _older_than_held(self) -> int:
+        """The newest event key below all that are held. Each bucket has its oldest first."""
+        held = [bucket[0].event_key for bucket in self._keys if bucket]
+        held += [bucket[0][1] for bucket in self._subjects if bucket]
+        return min(held, default=self._newest + 1) - 1
+
     def _put_in_order(self, connection: apsw.Connection, bucket: int) -> int:
-        keys = [(self._positions.partition(connection, day), key, event) for key, event, day in self._keys[bucket]]
+        keys = [
+            (self._positions.partition(connection, fresh.day), fresh.dedupe_key, fresh.event)
+            for fresh in self._keys[bucket]
+        ]
         if keys:
             dedupe.insert(connection, keys)
         if self._subjects[bucket] and self._positions.partitions:
@@ -134,5 +144,5 @@ class Recent:
                 (newest << _PLACE_BITS | place, key) for place, key in sorted(self._subjects[bucket])
             ]
             for some in slices(rows):
-                connection.execute(QUERIES.rows("insert_subjects", len(some)), [value for row in some for value in row])
+                connection.execute(QUERIES.rows("insert_subjects", len(some)), list(chain.from_iterable(some)))
         return len(keys)

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import apsw
 
 from hookseal.clock import Instant
 from hookseal.model import DeliveryId, DeliveryState, EndpointId
+from hookseal.store.packing import must, pack_delivery
 from hookseal.store.sql import slices
 from hookseal.store.sqlite.connection import fetch
 from hookseal.store.sqlite.migrate import QUERIES
-from hookseal.store.sqlite.packing import must, pack_delivery
 from hookseal.store.sqlite.positions import Positions
 
 NewDeliveryId = Callable[[Instant], DeliveryId]
@@ -56,5 +57,5 @@ class Replaying:
             packed = must(pack_delivery(self._new_delivery_id(one.now)), "a new delivery's id")
             rows.append((self._positions.take("delivery"), packed, event, one.endpoint, one.now, one.now, None))
         for some in slices(rows):
-            connection.execute(QUERIES.rows("insert_deliveries", len(some)), [value for row in some for value in row])
+            connection.execute(QUERIES.rows("insert_deliveries", len(some)), list(chain.from_iterable(some)))
         return len(rows)

@@ -25,6 +25,7 @@ from hookseal.ids import new_delivery_id
 from hookseal.model import DeliveryId, EndpointId, EventId, RefusalId, SourceId
 from hookseal.probe import Step
 from hookseal.sealing import Keyring, Sealer
+from hookseal.store.packing import FOREVER, SealedRefusal, SealedRequest, must, pack, pack_uuid
 from hookseal.store.port import (
     AttemptRow,
     Claimed,
@@ -42,6 +43,7 @@ from hookseal.store.port import (
     Stored,
     StoredEvent,
 )
+from hookseal.store.rows import refusal_label, request_label
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import leasing, quarantining
 from hookseal.store.sqlite.accepting import Accepting, prepare
@@ -59,10 +61,9 @@ from hookseal.store.sqlite.faults import fault_of
 from hookseal.store.sqlite.leasing import Bury, Cancel, Claim, Claiming, Hold, Leased
 from hookseal.store.sqlite.lock import Lock
 from hookseal.store.sqlite.migrate import QUERIES, inspect, migrate, migrations, note_keyring
-from hookseal.store.sqlite.packing import FOREVER, SealedRefusal, SealedRequest, must, pack, pack_uuid
 from hookseal.store.sqlite.positions import Positions
 from hookseal.store.sqlite.quarantining import PreparedRefusal, Quarantining, Release
-from hookseal.store.sqlite.reading import Reading, refusal_label, request_label
+from hookseal.store.sqlite.reading import Reading
 from hookseal.store.sqlite.recent import Recent
 from hookseal.store.sqlite.replaying import SLICE, NewDeliveryId, Replaying, ReplaySlice
 from hookseal.store.sqlite.writer import Handler, Writer

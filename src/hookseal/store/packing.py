@@ -1,4 +1,4 @@
-"""How ids, texts and bytes lie in the columns of this store. Pure."""
+"""How ids, texts and bytes lie in the columns of a store, whichever it is. Pure."""
 
 import base64
 import binascii
@@ -63,7 +63,7 @@ def _uuid_text(packed: bytes) -> str:
 
 
 def storable(text: str | None) -> str | None:
-    """The text with half surrogate pairs replaced: JSON can spell them (`"\\ud800"`), UTF-8 and so SQLite cannot.
+    """The text with half surrogate pairs replaced: JSON can spell them (`"\\ud800"`), UTF-8 and so a database cannot.
 
     The request's own bytes are kept as they came, so that nothing is lost.
     """
@@ -131,7 +131,7 @@ def pack_cursor(kind: str, *numbers: int) -> Cursor:
     return Cursor(base64.urlsafe_b64encode(text.encode()).decode().rstrip("="))
 
 
-def unpack_cursor(cursor: Cursor, kind: str, numbers: int) -> tuple[int, ...]:
+def unpack_cursor(cursor: Cursor, kind: str, numbers: int, largest: int = FOREVER) -> tuple[int, ...]:
     """The numbers of a cursor of the same kind. Invalid for every other text."""
     problem = Invalid("cursor", "is not one that this list gave")
     try:
@@ -140,6 +140,6 @@ def unpack_cursor(cursor: Cursor, kind: str, numbers: int) -> tuple[int, ...]:
         found = tuple(int(part) for part in parts)
     except (ValueError, binascii.Error) as error:
         raise problem from error
-    if of != kind or len(found) != numbers or any(abs(number) > FOREVER for number in found):
+    if of != kind or len(found) != numbers or any(abs(number) > largest for number in found):
         raise problem
     return found

@@ -1,0 +1,120 @@
+"""Stored rows in the words of the port: which column is which, and how sealed bytes are opened. Both stores share it.
+
+A list never fails for one row: an event whose bytes do not open, or are gone, is listed without them and carries the
+flag UNREADABLE.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hookseal.errors import SealBroken
+from hookseal.message import Headers
+from hookseal.model import DeliveryState, Flag
+from hookseal.sealing import Sealer
+from hookseal.store.packing import delivery_id, event_id, refusal_id, unpack_flags, unpack_refusal, unpack_request
+from hookseal.store.port import UNREADABLE, AttemptRow, DeliveryRow, EventRow, Refusal, StoredEvent
+
+Row = Sequence[Any]
+"""A row of the views `event_rows` and `delivery_rows`, or of the quarantine; the columns stand in the same order in each
+dialect. The first one is the row's key there."""
+
+
+def request_label(packed: bytes) -> str:
+    return f"request|{packed.hex()}"
+
+
+def refusal_label(packed: bytes) -> str:
+    return f"refusal|{packed.hex()}"
+
+
+class Opening:
+    """Opens what rows hold sealed."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+
+    def event(self, row: Row) -> StoredEvent:
+        """SealBroken when the bytes are there and do not open."""
+        if row[15] is None:
+            return _unreadable(row)
+        request = unpack_request(self._sealer.unseal(row[15], request_label(row[13])))
+        return StoredEvent(row=_event_row(row), headers=request.headers, body=request.body, siblings=row[14])
+
+    def listed_event(self, row: Row) -> StoredEvent:
+        try:
+            return self.event(row)
+        except SealBroken:
+            return _unreadable(row)
+
+    def refusal(self, row: Row) -> Refusal:
+        request = unpack_refusal(self._sealer.unseal(row[6], refusal_label(row[1])))
+        return _refusal(row, request.method, request.url, request.remote, request.headers, request.body)
+
+    def listed_refusal(self, row: Row) -> Refusal:
+        try:
+            return self.refusal(row)
+        except SealBroken:
+            return _refusal(row, "", None, None)
+
+
+def _event_row(row: Row, *more_flags: str) -> EventRow:
+    flags = unpack_flags(row[11])
+    conflict = (Flag.CONFLICT.value,) if row[12] and Flag.CONFLICT.value not in flags else ()
+    return EventRow(
+        id=event_id(row[1]),
+        source=row[2],
+        sequence=row[3],
+        item=row[4],
+        type=row[5],
+        received_at=row[6],
+        provider_type=row[7],
+        provider_id=row[8],
+        subject=row[9],
+        time=row[10],
+        flags=(*flags, *conflict, *more_flags),
+        conflicts=row[12],
+    )
+
+
+def _unreadable(row: Row) -> StoredEvent:
+    return StoredEvent(row=_event_row(row, UNREADABLE), headers=(), body=b"", siblings=row[14] or 1)
+
+
+def delivery_row(row: Row) -> DeliveryRow:
+    return DeliveryRow(
+        id=delivery_id(row[1]),
+        event=event_id(row[2]),
+        source=row[4],
+        type=row[5],
+        endpoint=row[7],
+        state=DeliveryState(row[8]),
+        attempts=row[9],
+        losses=row[10],
+        created_at=row[11],
+        due_at=row[12],
+        ended_at=row[13],
+        last_status=row[14],
+        last_reason=row[15],
+    )
+
+
+def attempt_row(row: Row) -> AttemptRow:
+    number, started_at, duration_ms, status, reason = row
+    return AttemptRow(number=number, started_at=started_at, duration_ms=duration_ms, status=status, reason=reason)
+
+
+def _refusal(
+    row: Row, method: str, url: str | None, remote: str | None, headers: Headers = (), body: bytes = b""
+) -> Refusal:
+    return Refusal(
+        id=refusal_id(row[1]),
+        source=row[2],
+        received_at=row[3],
+        reason=row[4],
+        released_at=row[5],
+        method=method,
+        url=url,
+        remote=remote,
+        headers=headers,
+        body=body,
+    )
