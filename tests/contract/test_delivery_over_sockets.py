@@ -24,7 +24,7 @@ from hookseal.ids import new_event_id
 from hookseal.model import DeliveryState, EndpointId, Event, SourceId
 from hookseal.sealing import Keyring
 from hookseal.settings import RetrySettings
-from hookseal.store.port import Claimed, DeliveryFilter, NewEvent, NewRequest, StoredEvent
+from hookseal.store.port import DeliveryFilter, NewEvent, NewRequest, StoredEvent
 from hookseal.store.sqlite import SqliteStore
 
 SOURCE = SourceId("zs")
@@ -87,27 +87,13 @@ async def gateway(tmp_path: Path, *endpoints: Endpoint) -> AsyncIterator[tuple[E
 async def receive(engine: Engine, store: SqliteStore) -> None:
     now = SystemClock().now()
     id, sample = new_event_id(now), Sample()
-    deliveries = engine.plan(SOURCE, "other", item=0)
+    (deliveries,) = engine.plan(SOURCE, ["other"])
     event = NewEvent(id=id, item=0, type="other", dedupe_key=id.encode()[:32], content=bytes(32), deliveries=deliveries)
     request = NewRequest(source=SOURCE, received_at=now, headers=sample.headers, body=sample.body, events=(event,))
     (stored,) = await store.accept(request)
     row = replace(sample.parcel().stored.row, id=id, source=SOURCE, sequence=stored.sequence, type="other")
     kept = StoredEvent(row=row, headers=request.headers, body=request.body, siblings=1)
-    engine.stored(
-        [
-            Claimed(
-                id=one.id,
-                endpoint=one.endpoint,
-                lease=one.lease,
-                attempts=0,
-                losses=0,
-                first_attempt_at=None,
-                event=kept,
-            )
-            for one in deliveries
-            if one.lease is not None
-        ]
-    )
+    engine.stored(kept, deliveries)
 
 
 async def test_every_event_arrives_once_signed_while_another_endpoint_hangs(tmp_path: Path) -> None:

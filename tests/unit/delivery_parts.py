@@ -175,8 +175,8 @@ class Bench:
         (only,) = self.receivers.values()
         return only
 
-    def plan(self, type: str = TYPE, item: int = 0) -> tuple[NewDelivery, ...]:
-        return self.engine.plan(SOURCE, type, item=item)
+    def plan(self, type: str = TYPE) -> tuple[NewDelivery, ...]:
+        return self.engine.plan(SOURCE, [type])[0]
 
     async def receive(self, types: Sequence[str] = (TYPE,), body: bytes = b'{"n":1}') -> list[DeliveryId]:
         """What the receiving side does with one request: plan, store, hand over. Returns the deliveries made."""
@@ -187,6 +187,7 @@ class Bench:
     def request(self, types: Sequence[str] = (TYPE,), body: bytes = b'{"n":1}') -> NewRequest:
         now = self.clock.now()
         ids = [new_event_id(now) for _ in types]
+        plans = self.engine.plan(SOURCE, types)
         return NewRequest(
             source=SOURCE,
             received_at=now,
@@ -199,7 +200,7 @@ class Bench:
                     type=type,
                     dedupe_key=id.encode()[:32],
                     content=bytes(32),
-                    deliveries=self.plan(type, item),
+                    deliveries=plans[item],
                 )
                 for item, (id, type) in enumerate(zip(ids, types, strict=True))
             ),
@@ -207,8 +208,7 @@ class Bench:
 
     async def store_and_hand_over(self, new: NewRequest) -> None:
         for event, stored in zip(new.events, await self.store.accept(new), strict=True):
-            kept = stored_event(new, event, stored.sequence)
-            self.engine.stored([born(one, kept) for one in event.deliveries if one.lease is not None])
+            self.engine.stored(stored_event(new, event, stored.sequence), event.deliveries)
 
     async def row(self, delivery: DeliveryId) -> DeliveryRow:
         return (await self.store.delivery(delivery))[0]
@@ -265,19 +265,6 @@ def stored_event(new: NewRequest, event: NewEvent, sequence: int) -> StoredEvent
         conflicts=0,
     )
     return StoredEvent(row=row, headers=new.headers, body=new.body, siblings=len(new.events))
-
-
-def born(delivery: NewDelivery, event: StoredEvent) -> Claimed:
-    assert delivery.lease is not None
-    return Claimed(
-        id=delivery.id,
-        endpoint=delivery.endpoint,
-        lease=delivery.lease,
-        attempts=0,
-        losses=0,
-        first_attempt_at=None,
-        event=event,
-    )
 
 
 class HalfRandom(Random):
@@ -339,7 +326,7 @@ async def looked(engine: Engine) -> None:
 
     async def until() -> None:
         while True:
-            planned = engine.plan(SOURCE, TYPE)
+            planned = engine.plan(SOURCE, [TYPE])[0]
             engine.abandoned(planned)
             if all(one.lease is not None for one in planned):
                 return

@@ -42,13 +42,10 @@ COVER_S = 5.0
 OVERDUE_S = LONGEST_TRY_S + 10.0
 """A try that runs longer is cut off; looked at with each heartbeat, so at the latest 50 s after its start."""
 POLL_S = 5.0
-POLL_SOON_S = 0.25
 CLAIM_MOST = 256
 BACKLOG_MOST, BACKLOG_LEAST, BACKLOG_ALL = 512, 16, 16_384
 BUDGET_BYTES = 64 * 1024 * 1024
 _IDLE_S = 0.05
-_BIRTH_S = 10.0
-"""How long ago a lease may have been planned whose commit has just been told: the receiving side gives up far sooner."""
 _RECORD_TRIES = 20
 _LAST_S = 5.0
 """After the grace: for what was cut off to be given back, and for results on their way into the store."""
@@ -87,9 +84,6 @@ class Engine:
         self._ended = asyncio.Event()
         self._quiet = asyncio.Event()
         self._asleep_until: Instant | None = None
-        self._unleased_at = Instant(0)
-        self._planned_item = 0
-        self._served: set[EndpointId] = set()
         self._running = False
         self._hurried = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -97,45 +91,38 @@ class Engine:
 
     # --- the receiving side -----------------------------------------------------------------------------------------
 
-    def plan(self, source: SourceId, type: str, *, item: int = 0) -> tuple[NewDelivery, ...]:
-        """The deliveries of one event. Slots are reserved for the born leased ones until `stored` or `abandoned`.
+    def plan(self, source: SourceId, types: Sequence[str]) -> tuple[tuple[NewDelivery, ...], ...]:
+        """The deliveries of one request: of each of its events, by normalised type, in order.
 
-        The items of one request are planned one right after the other, in order: an endpoint that gets the request as
-        it came (format `original`) gets it once, with the first item that it takes.
+        Slots are reserved for the born leased ones until `stored` or `abandoned`.
         """
-        if item <= self._planned_item:
-            self._served.clear()
-        self._planned_item = item
         now = self._clock.now()
-        deliveries = []
-        for endpoint in self._plan.takers(source, type):
-            if endpoint.once_per_request:
-                if endpoint.id in self._served:
-                    continue
-                self._served.add(endpoint.id)
-            deliveries.append(self._new(self._lanes[endpoint.id], now))
-        return tuple(deliveries)
+        return tuple(
+            tuple(self._new(self._lanes[endpoint], now) for endpoint in endpoints)
+            for endpoints in self._plan.of(source, types)
+        )
 
     def _new(self, lane: Lane, now: Instant) -> NewDelivery:
         endpoint, delivery = lane.endpoint.id, new_delivery_id(now, self._random.randbytes)
         if not self._running or lane.more or lane.room == 0:  # older work waits in the store: stand in line behind it
-            lane.more = True
-            self._unleased_at = now
             return NewDelivery(id=delivery, endpoint=endpoint, due_at=now)
         lane.reserved += 1
         until = plus(now, LEASE_S)
         lease = Lease(self._random.getrandbits(63) or 1)
         return NewDelivery(id=delivery, endpoint=endpoint, due_at=until, lease=lease, lease_until=until)
 
-    def stored(self, claimed: Sequence[Claimed]) -> None:
-        """Born leased deliveries are durable: send them."""
-        until = plus(self._clock.now(), LEASE_S - _BIRTH_S)
-        for claim in claimed:
-            lane = self._lanes.get(claim.endpoint)
-            if lane is None or lane.reserved == 0:
-                continue  # the endpoint was taken away meanwhile; the lease lapses
-            lane.reserved -= 1
-            self._take(claim, lane, until)
+    def stored(self, event: StoredEvent, deliveries: Sequence[NewDelivery]) -> None:
+        """The deliveries of one event are durable: send those that were born leased, and see to the others."""
+        for delivery in deliveries:
+            lane = self._lanes.get(delivery.endpoint)
+            if lane is None or self._ended.is_set():
+                continue  # the endpoint was taken away meanwhile, or we are: a lease lapses
+            if delivery.lease is None or delivery.lease_until is None:
+                lane.more = True
+                self._roomier(lane)
+                continue
+            lane.give_place_back()
+            self._take(_claim(delivery, delivery.lease, event), lane, delivery.lease_until)
             self._feed(lane)
 
     def abandoned(self, deliveries: Sequence[NewDelivery]) -> None:
@@ -143,7 +130,7 @@ class Engine:
         for delivery in deliveries:
             lane = self._lanes.get(delivery.endpoint)
             if lane is not None and delivery.lease is not None:
-                lane.reserved -= 1
+                lane.give_place_back()
                 self._roomier(lane)
 
     # --- the operator's side ----------------------------------------------------------------------------------------
@@ -239,17 +226,15 @@ class Engine:
         due = await self._store.next_due_at(known) if known else None
         missed = bool(asked) and not claimed and due is not None and due <= now
         now = self._clock.now()
-        # What was planned without a lease a moment ago may be committed only now, and nobody tells.
-        look_s = POLL_SOON_S if seconds_between(self._unleased_at, now) < _BIRTH_S else POLL_S
         if due is None:
-            return look_s
+            return POLL_S
         if due > now:
-            return min(seconds_between(now, due), look_s)
+            return min(seconds_between(now, due), POLL_S)
         for endpoint in known:
             if endpoint in self._lanes:
                 self._lanes[endpoint].more = True
         if not self._asked():
-            return look_s  # no lane has room; one that gets some wakes us
+            return POLL_S  # no lane has room; one that gets some wakes us
         return _IDLE_S if missed else 0.0  # was due at the claim and yet not claimed: another is at it, do not spin
 
     def _asked(self) -> dict[EndpointId, int]:
@@ -507,4 +492,17 @@ def _under(result: Result, lease: Lease) -> Result:
         return result
     return Result(
         delivery=result.delivery, lease=lease, attempt=result.attempt, state=result.state, due_at=result.due_at
+    )
+
+
+def _claim(delivery: NewDelivery, lease: Lease, event: StoredEvent) -> Claimed:
+    """A delivery that was born leased, as if it had been claimed."""
+    return Claimed(
+        id=delivery.id,
+        endpoint=delivery.endpoint,
+        lease=lease,
+        attempts=0,
+        losses=0,
+        first_attempt_at=None,
+        event=event,
     )

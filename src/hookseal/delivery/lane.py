@@ -90,6 +90,10 @@ class Lane:
         full = self.endpoint.concurrency + self._backlog
         return room if room * 2 >= full or not self.waiting else 0
 
+    def give_place_back(self) -> None:
+        """A reserved slot is taken or free again. None is reserved where the lane was made anew in between."""
+        self.reserved = max(self.reserved - 1, 0)
+
     def hold(self, held: Held) -> None:
         self._held += 1
         self._bytes += held.bytes

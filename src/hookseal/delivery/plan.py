@@ -1,9 +1,9 @@
-"""Which endpoints an event goes to. Pure; who holds what, and when it is sent, is the engine's."""
+"""Which endpoints the events of one request go to. Pure; who holds what, and when it is sent, is the engine's."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hookseal.delivery.endpoint import Endpoint
-from hookseal.model import SourceId
+from hookseal.model import EndpointId, SourceId
 
 _REMEMBERED = 4096
 
@@ -24,3 +24,18 @@ class Plan:
                 self._known.clear()
             known = self._known[key] = tuple(one for one in self._endpoints if one.takes(source, event_type))
         return known
+
+    def of(self, source: SourceId, types: Sequence[str]) -> tuple[tuple[EndpointId, ...], ...]:
+        """The endpoints of each event of one request, by its type, in order.
+
+        An endpoint that gets the request as it came gets it once: with the first event of it that it takes.
+        """
+        if len(types) == 1:
+            return (tuple(one.id for one in self.takers(source, types[0])),)
+        served: set[EndpointId] = set()
+        plans = []
+        for event_type in types:
+            takers = [one for one in self.takers(source, event_type) if one.id not in served]
+            served.update(one.id for one in takers if one.once_per_request)
+            plans.append(tuple(one.id for one in takers))
+        return tuple(plans)

@@ -162,7 +162,7 @@ class Gateway:
             receiver = Receiver(
                 sources=self._sources,
                 store=store,
-                planner=_Shim(engine),
+                planner=engine,
                 key_sets=key_sets,
                 clock=self._clock,
                 observer=self.metrics,
@@ -287,36 +287,6 @@ class Gateway:
             _Health(self),
             self.metrics,
             metrics_need_key=server.manage_listen is None,
-        )
-
-
-class _Shim:
-    def __init__(self, engine):
-        self.e = engine
-
-    def plan(self, source, types):
-        return tuple(self.e.plan(source, t, item=i) for i, t in enumerate(types))
-
-    def abandoned(self, d):
-        self.e.abandoned(d)
-
-    def stored(self, event, ds):
-        from hookseal.store.port import Claimed
-
-        self.e.stored(
-            [
-                Claimed(
-                    id=d.id,
-                    endpoint=d.endpoint,
-                    lease=d.lease,
-                    attempts=0,
-                    losses=0,
-                    first_attempt_at=None,
-                    event=event,
-                )
-                for d in ds
-                if d.lease
-            ]
         )
 
 
