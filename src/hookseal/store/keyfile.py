@@ -38,7 +38,8 @@ def load_or_create(keyfile: Path, store_exists: bool) -> Keyring:
 
 
 def _load(keyfile: Path) -> Keyring:
-    with open(keyfile, "rb") as file:
+    # O_NONBLOCK: opening a named pipe would wait for ever for someone to write to it.
+    with open(os.open(keyfile, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise ConfigurationError(str(keyfile), _KEY, "give a regular file")
@@ -58,8 +59,7 @@ def _load(keyfile: Path) -> Keyring:
 def _create(keyfile: Path) -> Keyring:
     """Write beside, sync, then link: the name appears only with a whole key behind it, and never replaces another."""
     keyring = Keyring.generate()
-    draft = keyfile.with_name(f"{keyfile.name}.{os.getpid()}.new")
-    draft.unlink(missing_ok=True)
+    draft = keyfile.with_name(f"{keyfile.name}.{os.urandom(6).hex()}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as file:
