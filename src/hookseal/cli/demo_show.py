@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 _NAME, _EXAMPLE, _TYPE, _OUTCOME, _SUBJECT = 16, 19, 33, 9, 9
-_WORDS_FROM, _ALL_FROM = 110, 142
+_WORDS_FROM, _ALL_FROM = 116, 142
 _OUTCOMES = {
     "approved": "bold green",
     "declined": "bold red",
