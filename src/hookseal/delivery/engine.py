@@ -28,7 +28,7 @@ from hookseal.delivery.lane import Held, Lane, Shared
 from hookseal.delivery.observer import Observer, Silence
 from hookseal.delivery.outcome import DOUBTFUL, LOST_TOO_OFTEN, judge, losses_unexplained, lost_too_often
 from hookseal.delivery.plan import Plan
-from hookseal.destinations.port import Destinations, Failed, Parcel, Sent, Stopped
+from hookseal.destinations.port import Answered, Destinations, Failed, Parcel, Rejected, Sent, Stopped
 from hookseal.errors import StoreError, StoreUnavailable
 from hookseal.ids import new_delivery_id
 from hookseal.model import AttemptReason, DeliveryId, EndpointId, Event, EventId, SourceId
@@ -312,21 +312,29 @@ class Engine:
 
     async def _carry(self, held: Held) -> None:
         """One delivery from its slot to its record."""
-        lane, claim = held.lane, held.claim
         started_at, started = self._clock.now(), held.started or 0.0
         try:
-            sent = await self._send(held, started_at)
+            try:
+                sent = await self._send(held, started_at)
+            finally:
+                held.started = None
+                held.lane.sending -= 1
+                self._feed(held.lane)
+            if isinstance(sent, Stopped):
+                await self._release([held])
+            else:
+                await self._settle(held, sent, started_at, self._clock.monotonic() - started)
+        except Exception as error:  # noqa: BLE001 - a fault of ours with one delivery; its lease lapses
+            self._observer.broke(held.claim.endpoint, "carry", type(error).__name__)
         finally:
-            held.started = None
-            lane.sending -= 1
-            self._feed(lane)
-        if isinstance(sent, Stopped):
-            await self._release([held])
-            return
-        seconds = self._clock.monotonic() - started
+            self._let_go(held)
+
+    async def _settle(
+        self, held: Held, sent: Answered | Failed | Rejected, started_at: Instant, seconds: float
+    ) -> None:
         result = judge(
-            lane.endpoint.policy,
-            claim,
+            held.lane.endpoint.policy,
+            held.claim,
             sent,
             lease=held.lease,
             started_at=started_at,
@@ -334,12 +342,10 @@ class Engine:
             seconds=seconds,
             jitter=self._random.random(),
         )
-        try:
-            recorded = await self._record(held, result)
-        finally:
+        if await self._record(held, result):
             self._let_go(held)
-        if recorded:
-            self._observer.attempted(claim.endpoint, claim.id, result.state, result.attempt.reason, seconds)
+            reason = result.attempt.reason
+            self._observer.attempted(held.claim.endpoint, held.claim.id, result.state, reason, seconds)
             self._note_due(result.due_at)
 
     async def _send(self, held: Held, now: Instant) -> Sent:
