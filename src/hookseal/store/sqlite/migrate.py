@@ -4,9 +4,7 @@ Each migration is `migrations/NNNN_name.sql`; it commits together with its row i
 version or the next and never between. `schema.sql` is where they lead, for reading; a test proves it.
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
@@ -14,30 +12,15 @@ import apsw
 from hookseal.clock import Instant
 from hookseal.errors import StoreMismatch
 from hookseal.sealing import Keyring
+from hookseal.store.migrations import Migration, check_keyring, read_migrations
 from hookseal.store.sql import Queries
 
 HERE = Path(__file__).parent
 QUERIES = Queries.read(HERE / "queries.sql")
 
-_FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
-
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    version: int
-    name: str
-    sql: str
-
 
 def migrations(folder: Path = HERE / "migrations") -> Sequence[Migration]:
-    """All of them, the first one first. ValueError when a number is missing or stands twice."""
-    found: list[Migration] = []
-    for file in sorted(folder.glob("*.sql")):
-        named = _FILE.fullmatch(file.name)
-        if named is None or int(named[1]) != len(found) + 1:
-            raise ValueError(f"{file.name} is not the next migration")
-        found.append(Migration(int(named[1]), named[2], file.read_text(encoding="utf-8")))
-    return found
+    return read_migrations(folder)
 
 
 def inspect(connection: apsw.Connection, keyring: Keyring, known: Sequence[Migration]) -> int:
@@ -52,7 +35,7 @@ def inspect(connection: apsw.Connection, keyring: Keyring, known: Sequence[Migra
             f"{connection.filename} was written by a newer hookseal (schema {version}, this one knows {len(known)})"
         )
     if version > 0:
-        _check_keyring(connection, keyring)
+        check_keyring(connection.filename, keyring, connection.execute(QUERIES["read_keyring"]))
     return version
 
 
@@ -78,15 +61,3 @@ def note_keyring(connection: apsw.Connection, keyring: Keyring) -> None:
     """Write down every key of the keyring, so that the store is not opened without one of them later."""
     for kid, _ in keyring.keys:
         connection.execute(QUERIES["write_keyring"], {"kid": kid, "fingerprint": keyring.fingerprint(kid)})
-
-
-def _check_keyring(connection: apsw.Connection, keyring: Keyring) -> None:
-    held = {kid: keyring.fingerprint(kid) for kid, _ in keyring.keys}
-    for kid, fingerprint in connection.execute(QUERIES["read_keyring"]):
-        if held.get(kid) == fingerprint:
-            continue
-        lack = "holds another key" if kid in held else "lacks the key"
-        raise StoreMismatch(
-            f"{connection.filename} belongs to another keyring: store.keyring {lack} called {kid!r}"
-            f" (fingerprint {fingerprint}); give the keyring that this store was made with"
-        )
