@@ -1,0 +1,205 @@
+"""Everything that a store is asked to do in its life, a few hundred times, by several that ask at once.
+
+Requests of one to three events and of many sizes; the same sent again, also while the first is under way, also with
+other content; claims, results, cancellations, leases renewed and given back; refusals; replays; the store closed and
+opened again. The log is moved into the database all the time, because its bounds are small.
+"""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from power.crash_disk import CrashDisk
+from power.ledger import KEYRING, NOW, Accepted, Ledger, Moved, Refused, Replayed
+
+from hookseal import probe
+from hookseal.clock import plus
+from hookseal.ids import new_delivery_id, new_event_id, new_refusal_id
+from hookseal.model import DeliveryState, EndpointId, SourceId
+from hookseal.probe import Step
+from hookseal.store.port import AttemptRow, Claimed, NewDelivery, NewEvent, NewRequest, Refusal, Replay, Result
+from hookseal.store.sqlite import SqliteStore
+
+CORE, AUDIT, LATER = EndpointId("core"), EndpointId("audit"), EndpointId("later")
+_SOURCES = (SourceId("zignsec"), SourceId("idenfy"), SourceId("sealid"))
+_BOUNDS: dict[str, Any] = {
+    "dedupe_capacity": 40,
+    "dedupe_buffered": 12,
+    "log_start_pages": 24,
+    "log_bound_pages": 60,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """rounds: each of some requests at once and what follows them. lives: how often the store is opened."""
+
+    rounds: int = 8
+    lives: int = 2
+
+
+async def live(folder: Path, disk: CrashDisk, vfs: str, ledger: Ledger, seed: int, extent: Extent = Extent()) -> None:
+    """Use a store in `folder` through the VFS, and write down in `ledger` what it acknowledged."""
+    committed = disk.position
+
+    def note_commit(step: Step) -> None:
+        nonlocal committed
+        if step is Step.COMMITTED:
+            committed = disk.position
+
+    leave = probe.listen(note_commit)
+    try:
+        for life in range(extent.lives):
+            store = SqliteStore(folder / "hookseal.db", KEYRING, vfs=vfs, **_BOUNDS)
+            await store.open()
+            using = _Using(store, ledger, random.Random(f"{seed} {life}"), lambda: committed)
+            await store.void_leases(NOW)
+            for number in range(extent.rounds):
+                await using.round(number)
+            await store.close()
+    finally:
+        leave()
+
+
+class _Using:
+    def __init__(self, store: SqliteStore, ledger: Ledger, dice: random.Random, committed: Any) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._dice = dice
+        self._committed = committed
+
+    async def round(self, number: int) -> None:
+        requests = [self._request() for _ in range(self._dice.randint(1, 8))]
+        again = self._dice.sample(self._ledger.sent, min(2, len(self._ledger.sent)))
+        twins = [self._twin(one) for one in (*requests[:1], *again)]
+        await asyncio.gather(
+            *(self._accept(one) for one in (*requests, *twins)), self._deliver(), self._refuse(), self._cancel()
+        )
+        if number % 5 == 4:
+            await self._replay()
+
+    def _request(self) -> NewRequest:
+        body = self._dice.randbytes(self._dice.choice((20, 300, 1500, 6000)))
+        events = tuple(self._event(body, item) for item in range(self._dice.choice((1, 1, 1, 3))))
+        return NewRequest(
+            source=self._dice.choice(_SOURCES),
+            received_at=plus(NOW, self._dice.choice((0, 0, 90_000))),
+            headers=((b"content-type", b"application/json"),),
+            body=body,
+            events=events,
+        )
+
+    def _event(self, body: bytes, item: int) -> NewEvent:
+        key = hashlib.sha256(b"%d %b" % (item, body)).digest()
+        return NewEvent(
+            id=new_event_id(NOW),
+            item=item,
+            type="identity.verification.completed",
+            dedupe_key=key,
+            content=hashlib.sha256(body).digest(),
+            provider_id=key.hex(),
+            subject=f"person {body[0]}",
+            deliveries=self._plan(),
+        )
+
+    def _plan(self) -> tuple[NewDelivery, ...]:
+        lease = (
+            {"lease": self._dice.getrandbits(60) + 1, "lease_until": plus(NOW, 60)} if self._dice.random() < 0.5 else {}
+        )
+        return tuple(
+            NewDelivery(id=new_delivery_id(NOW), endpoint=endpoint, due_at=NOW, **lease) for endpoint in (CORE, AUDIT)
+        )
+
+    def _twin(self, request: NewRequest) -> NewRequest:
+        """The request as it arrives again; sometimes its content was changed, which is a conflict."""
+        content = self._dice.random() < 0.2
+        events = tuple(
+            NewEvent(
+                id=new_event_id(NOW),
+                item=event.item,
+                type=event.type,
+                dedupe_key=event.dedupe_key,
+                content=hashlib.sha256(b"other").digest() if content else event.content,
+                provider_id=event.provider_id,
+                subject=event.subject,
+                deliveries=self._plan(),
+            )
+            for event in request.events
+        )
+        return NewRequest(
+            source=request.source,
+            received_at=request.received_at,
+            headers=request.headers,
+            body=request.body,
+            events=events,
+        )
+
+    async def _accept(self, request: NewRequest) -> None:
+        self._ledger.sent.append(request)
+        stored = await self._store.accept(request)
+        new = frozenset(one.event for one in stored if not one.duplicate)
+        self._ledger.accepted.append(Accepted(self._committed(), request, tuple(one.event for one in stored), new))
+
+    async def _deliver(self) -> None:
+        late = plus(NOW, self._dice.choice((0, 0, 120)))
+        claimed = await self._store.claim_due({CORE: 6, AUDIT: 6, LATER: 6}, late, plus(late, 60))
+        held = {one.id: one.lease for one in claimed[:2]}
+        if held:
+            await self._store.renew(held, plus(late, 90))
+        await asyncio.gather(*(self._record(one) for one in claimed[1:]))
+        if claimed and self._dice.random() < 0.5:
+            await self._store.release({claimed[0].id: claimed[0].lease}, NOW)
+
+    async def _record(self, one: Claimed) -> None:
+        state = self._dice.choice(
+            (DeliveryState.DELIVERED, DeliveryState.DELIVERED, DeliveryState.PENDING, DeliveryState.DEAD)
+        )
+        ok = state is DeliveryState.DELIVERED
+        attempt = AttemptRow(
+            number=one.attempts + 1,
+            started_at=NOW,
+            duration_ms=12,
+            status=200 if ok else 503,
+            reason=None if ok else "http_503",
+        )
+        due = plus(NOW, 5) if state is DeliveryState.PENDING else None
+        result = Result(delivery=one.id, lease=one.lease, attempt=attempt, state=state, due_at=due)
+        if await self._store.record(result):
+            self._ledger.moved.append(Moved(self._committed(), one.id, state, one.attempts + 1))
+
+    async def _refuse(self) -> None:
+        refusal = Refusal(
+            id=new_refusal_id(NOW),
+            source=self._dice.choice(_SOURCES),
+            received_at=NOW,
+            reason="signature_mismatch",
+            method="POST",
+            url=None,
+            remote="192.0.2.7",
+            headers=(),
+            body=self._dice.randbytes(self._dice.choice((10, 900))),
+        )
+        await self._store.quarantine(refusal)
+        self._ledger.refused.append(Refused(self._committed(), refusal))
+
+    async def _cancel(self) -> None:
+        plans: Sequence[NewDelivery] = [
+            plan
+            for one in self._ledger.accepted[-3:]
+            for event in one.request.events
+            if event.id in one.new
+            for plan in event.deliveries
+        ]
+        if plans and self._dice.random() < 0.3:
+            plan = self._dice.choice(plans)
+            if await self._store.cancel(plan.id, NOW):
+                self._ledger.moved.append(Moved(self._committed(), plan.id, DeliveryState.CANCELLED, 0))
+
+    async def _replay(self) -> None:
+        made = await self._store.replay(Replay(endpoint=LATER), NOW)
+        before = self._ledger.replayed[-1].made if self._ledger.replayed else 0
+        self._ledger.replayed.append(Replayed(self._committed(), LATER, before + made))
