@@ -7,6 +7,7 @@ meanwhile, and the log would grow for ever. So when it is beyond `BOUND_PAGES` a
 move the small rest between two batches and to begin the log anew (RESTART: the file is used again, not cut).
 """
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -20,6 +21,18 @@ BOUND_PAGES = 4096
 _RESTART_BUSY_MS = 50
 """How long the writer waits for readers to leave the log before it gives up until the next pass."""
 _BUSY_MS = 5000
+
+
+def begin_log_anew(connection: apsw.Connection) -> None:
+    """Move all that a former process left in the log, and begin it anew. Before anything else is written.
+
+    The former process may have ended because a sync failed. Then the kernel shows us frames as written that the disk
+    never got and, being clean by now, will not get with the next sync either. A commit of ours behind them would be
+    durable and yet unreachable. Moved, they are written again, and nothing stands on them. A full disk or a foreign
+    reader does not keep the store from opening: the log stays as it is.
+    """
+    with contextlib.suppress(apsw.FullError, apsw.BusyError, apsw.LockedError):
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
 class Checkpointer:
@@ -76,13 +89,13 @@ class Checkpointer:
                 if connection is None:
                     connection = self._connect()
                 pages, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                probe.reach(Step.CHECKPOINTED)
             except Exception:  # noqa: BLE001 - the log keeps what is committed; the next commit asks again
                 _close(connection)
                 connection = None
                 continue
             self._moved = max(moved, 0)
             self._restart = pages > self._bound
-            probe.reach(Step.CHECKPOINTED)
         _close(connection)
 
 

@@ -57,6 +57,13 @@ class Positions:
         self.take("partition")
         return newest.number
 
+    def newest(self, connection: apsw.Connection, day: int) -> int:
+        """The newest partition, begun with that day when there is none."""
+        if not self.partitions:
+            self.partitions.append(Partition(1, day, day))
+            self._write(connection, self.partitions[0])
+        return self.partitions[-1].number
+
     def _is_spent(self, newest: Partition, day: int) -> bool:
         if newest.number >= MAX_PARTITIONS:
             return False

@@ -91,7 +91,7 @@ class Recent:
         excess = min(len(self._made) + len(added) - self._buffered, allowed)
         turns = 0
         while excess > 0 and turns < BUCKETS:
-            excess -= self._put_in_order(connection, (self._turn + turns) % BUCKETS)
+            excess -= self._put_in_order(connection, (self._turn + turns) % BUCKETS, added[0].day)
             turns += 1
         dropped = max(self._dropped, min(self._in_order, self._dropped + 2 * allowed))
         if dropped > self._dropped:
@@ -131,15 +131,16 @@ class Recent:
         held += [bucket[0][1] for bucket in self._subjects if bucket]
         return min(held, default=self._newest + 1) - 1
 
-    def _put_in_order(self, connection: apsw.Connection, bucket: int) -> int:
+    def _put_in_order(self, connection: apsw.Connection, bucket: int, today: int) -> int:
+        """Returns how many keys the bucket had."""
         keys = [
             (self._positions.partition(connection, fresh.day), fresh.dedupe_key, fresh.event)
             for fresh in self._keys[bucket]
         ]
         if keys:
             dedupe.insert(connection, keys)
-        if self._subjects[bucket] and self._positions.partitions:
-            newest = self._positions.partitions[-1].number
+        if self._subjects[bucket]:
+            newest = self._positions.newest(connection, today)
             rows: list[tuple[Any, ...]] = [
                 (newest << _PLACE_BITS | place, key) for place, key in sorted(self._subjects[bucket])
             ]

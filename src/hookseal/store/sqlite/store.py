@@ -47,7 +47,7 @@ from hookseal.store.rows import refusal_label, request_label
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import leasing, quarantining
 from hookseal.store.sqlite.accepting import Accepting, prepare
-from hookseal.store.sqlite.checkpoint import BOUND_PAGES, START_PAGES, Checkpointer
+from hookseal.store.sqlite.checkpoint import BOUND_PAGES, START_PAGES, Checkpointer, begin_log_anew
 from hookseal.store.sqlite.connection import (
     check_library,
     create_file,
@@ -66,6 +66,7 @@ from hookseal.store.sqlite.quarantining import PreparedRefusal, Quarantining, Re
 from hookseal.store.sqlite.reading import Reading
 from hookseal.store.sqlite.recent import Recent
 from hookseal.store.sqlite.replaying import SLICE, NewDeliveryId, Replaying, ReplaySlice
+from hookseal.store.sqlite.room import RESERVE_BYTES, Room
 from hookseal.store.sqlite.writer import Handler, Writer
 
 T = TypeVar("T")
@@ -89,6 +90,7 @@ class SqliteStore:
     dedupe_buffered      keys held in memory before they are put in order; about 350 bytes each.
     quarantine_rows      the most refused requests kept; quarantine_bytes: the most bytes of them, sealed.
     log_start_pages      how much the log grows before it is moved; log_bound_pages: beyond it the writer helps.
+    reserve_bytes        free space below which nothing new is accepted, see `room`.
     vfs                  the name of an SQLite VFS, for tests that pull the plug.
     """
 
@@ -107,6 +109,7 @@ class SqliteStore:
         quarantine_bytes: int = 256 * 1024 * 1024,
         log_start_pages: int = START_PAGES,
         log_bound_pages: int = BOUND_PAGES,
+        reserve_bytes: int = RESERVE_BYTES,
         new_lease: Callable[[], Lease] = _random_lease,
         new_delivery_id: NewDeliveryId = new_delivery_id,
         vfs: str | None = None,
@@ -133,15 +136,16 @@ class SqliteStore:
         self._readers: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
         self._threads: ThreadPoolExecutor | None = None
         replaying = Replaying(self._positions, new_delivery_id)
-        self._accept = Handler("accept", 0, Accepting(self._positions, self._recent).apply)
+        room = Room(self._path.parent, reserve_bytes)
+        self._accept = Handler("accept", 0, room.or_refuse(Accepting(self._positions, self._recent).apply))
         self._record = Handler("record", 1, leasing.record, Step.RECORDED)
-        self._quarantine = Handler("quarantine", 2, self._quarantining.apply)
+        self._quarantine = Handler("quarantine", 2, room.or_refuse(self._quarantining.apply))
         self._renew = Handler("renew", 3, leasing.renew)
         self._release = Handler("release", 4, leasing.release)
         self._void = Handler("void_leases", 5, leasing.void, Step.LEASES_VOIDED)
         self._cancel = Handler("cancel", 6, leasing.cancel)
         self._bury = Handler("bury", 7, leasing.bury)
-        self._replay = Handler("replay", 8, replaying.apply)
+        self._replay = Handler("replay", 8, room.or_refuse(replaying.apply))
         self._released = Handler("mark_released", 9, quarantining.mark_released)
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply)
 
@@ -176,6 +180,7 @@ class SqliteStore:
         create_file(self._path)
         connection = open_writer(self._path, self._vfs)
         try:
+            begin_log_anew(connection)
             migrate(connection, version, known, self._clock.now())
             note_keyring(connection, self._sealer.keyring)
             for _ in range(_READERS):
