@@ -9,10 +9,11 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import random
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ ZIGNSEC_SECRET = "12345678-e2a2-4968-b651-5352305c9fb0"
 IDENFY_SECRET = "your-signing-secret"
 SINK_SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()
 API_KEY = "a management key of the tests"
+NODE = Path(__file__).with_name("node.py")
 CERTAIN = {400, 401, 403, 404, 413}
 
 
@@ -124,10 +126,12 @@ async def sink() -> AsyncIterator[Sink]:
 
 
 class Node:
-    """One process of the gateway."""
+    """One process of the gateway. script: what it runs instead of `node.py`. environment: added to ours."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, *, script: Path = NODE, environment: Mapping[str, str] | None = None) -> None:
         self.config = config
+        self._script = script
+        self._environment = {**os.environ, **(environment or {})}
         self.process: asyncio.subprocess.Process | None = None
         self.url = ""
 
@@ -135,11 +139,12 @@ class Node:
         """True once it listens; False when it died before (its plug was pulled while it started)."""
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
-            str(Path(__file__).with_name("node.py")),
+            str(self._script),
             str(self.config),
             *plug,
             stdout=asyncio.subprocess.PIPE,
             stderr=(self.config.parent / "node.log").open("ab"),
+            env=self._environment,
         )
         assert self.process.stdout is not None
         line = await asyncio.wait_for(self.process.stdout.readline(), 30)

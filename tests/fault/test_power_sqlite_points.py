@@ -9,7 +9,6 @@ doubled 0. A disk that lies, commits that are not synced and checkpoints that ar
 the test sees nothing.
 """
 
-import asyncio
 import os
 import random
 import tempfile
@@ -107,9 +106,9 @@ async def test_no_power_cut_takes_what_was_acknowledged(memory: Path) -> None:
 # --- what must be noticed ---------------------------------------------------------------------------------------------
 
 
-async def noticed(memory: Path, test: str, *, syncs: bool = True, extent: Extent = Extent()) -> None:
+async def noticed(memory: Path, test: str, *, syncs: bool = True, rounds: int = 8) -> None:
     """Something is wrong on purpose; cuts of the power must bring it to light."""
-    life = await lived(memory, 1, syncs=syncs, extent=extent)
+    life = await lived(memory, 1, syncs=syncs, extent=Extent(rounds=rounds))
     found = [audit async for _, audit in audits(memory, life, POINTS_OF_A_CONTROL, 1)]
     unsound = sum(not audit.sound for audit in found)
     lost = sum(bool(audit.lost) for audit in found)
@@ -140,4 +139,4 @@ async def test_checkpoints_that_are_not_synced_are_noticed(memory: Path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(sqlite_store, "open_checkpointer", careless)
-        await noticed(memory, "sqlite, checkpoints not synced", extent=Extent(rounds=24))
+        await noticed(memory, "sqlite, checkpoints not synced", rounds=24)

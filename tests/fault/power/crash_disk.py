@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from itertools import pairwise
 
 SECTOR = 512
 
@@ -176,7 +177,7 @@ def _decayed(file: _File, odds: Odds, dice: random.Random) -> bytes:
 
 def _sectors(offset: int, data: bytes) -> Sequence[tuple[int, bytes]]:
     cuts = [0, *range(SECTOR - offset % SECTOR, len(data), SECTOR), len(data)]
-    return [(offset + start, data[start:end]) for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [(offset + start, data[start:end]) for start, end in pairwise(cuts)]
 
 
 def _write(content: bytearray, offset: int, data: bytes | None) -> None:

@@ -22,7 +22,7 @@ class CrashVfs(apsw.VFS):
         self.disk = disk
         super().__init__(name, "")
 
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
         if not path:
             return apsw.VFSFile("", name, flags)  # temporary: gone with the power in any case
@@ -31,7 +31,7 @@ class CrashVfs(apsw.VFS):
             self.disk.opened(os.path.basename(path))
             return file
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+    def xDelete(self, filename: str, syncdir: bool) -> None:
         with self.disk.lock:
             super().xDelete(filename, syncdir)
             self.disk.removed(os.path.basename(filename), sync_folder=syncdir)
@@ -44,23 +44,23 @@ class _CrashFile(apsw.VFSFile):
         self._readonly = not flags[0] & apsw.SQLITE_OPEN_READWRITE
         super().__init__("", name, flags)
 
-    def xLock(self, level: int) -> None:  # noqa: N802
+    def xLock(self, level: int) -> None:
         if level == apsw.SQLITE_LOCK_EXCLUSIVE and self._readonly:
             # SQLite tries this when a reader is the last to leave. On a file opened for reading the system says EBADF,
             # which SQLite passes over and apsw would raise.
             raise apsw.BusyError
         super().xLock(level)
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: bytes, offset: int) -> None:
         self._disk.do(
             lambda: super(_CrashFile, self).xWrite(data, offset),
             Operation(Kind.WRITE, self._name, offset, bytes(data)),
         )
 
-    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+    def xTruncate(self, newsize: int) -> None:
         self._disk.do(lambda: super(_CrashFile, self).xTruncate(newsize), Operation(Kind.TRUNCATE, self._name, newsize))
 
-    def xSync(self, flags: int) -> None:  # noqa: N802
+    def xSync(self, flags: int) -> None:
         self._disk.synced(self._name)
 
 

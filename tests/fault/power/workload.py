@@ -42,7 +42,7 @@ class Extent:
     lives: int = 2
 
 
-async def live(folder: Path, disk: CrashDisk, vfs: str, ledger: Ledger, seed: int, extent: Extent = Extent()) -> None:
+async def live(folder: Path, disk: CrashDisk, vfs: str, ledger: Ledger, seed: int, extent: Extent) -> None:
     """Use a store in `folder` through the VFS, and write down in `ledger` what it acknowledged."""
     committed = disk.position
 
