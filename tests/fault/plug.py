@@ -13,7 +13,7 @@ import os
 import random
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,14 +73,14 @@ class Letter:
         return head.encode() + self.body
 
 
-def letter(number: int) -> Letter:
+def letter(number: int, padding: str = "LARS") -> Letter:
     if number % 2:
         key = f"61d300c2-cff8-4dc1-9abc-{number:012d}"
-        body = json.dumps({"method": "sbid-another", "id": key, "identity": {"FirstName": "LARS"}}).encode()
+        body = json.dumps({"method": "sbid-another", "id": key, "identity": {"FirstName": padding}}).encode()
         digest = hmac.digest(ZIGNSEC_SECRET.encode(), body, hashlib.sha256)
         return Letter(key, "/in/zignsec", "X-ZignSec-Hmac-SHA256", base64.b64encode(digest).decode(), body)
     key = f"00000000-0000-4000-8000-{number:012d}"
-    body = json.dumps({"final": True, "status": {"overall": "APPROVED"}, "scanRef": key}).encode()
+    body = json.dumps({"final": True, "status": {"overall": "APPROVED"}, "scanRef": key, "note": padding}).encode()
     digest = hmac.digest(IDENFY_SECRET.encode(), body, hashlib.sha256)
     return Letter(key, "/in/idenfy", "Idenfy-Signature", digest.hex(), body)
 
@@ -167,41 +167,61 @@ class Node:
 
 
 class Clients:
-    """Signed clients: each request is sent until it was answered 2xx; some that were are sent again."""
+    """Signed clients: each request is sent until it was answered 2xx; some that were are sent again.
 
-    def __init__(self, seed: int) -> None:
+    letter     makes the request of a number.
+    told_when  how many 503 and 429 said when to come again; untold: how many did not.
+    """
+
+    def __init__(self, seed: int, letter: Callable[[int], Letter] = letter) -> None:
+        self._letter = letter
         self._random = random.Random(seed)
         self._numbers = iter(range(1, 10_000_000))
         self._unanswered: list[int] = []
         self.acked: set[str] = set()
         self.statuses: Counter[int] = Counter()
         self.duplicates = 0
+        self.told_when = 0
+        self.untold = 0
         self.progress = asyncio.Event()
 
-    async def run(self, url: str, connections: int, until_acked: int | None = None) -> None:
-        """Send until the node is gone, or until `until_acked` events in all have been acknowledged."""
-        await asyncio.gather(*(self._one(url, until_acked) for _ in range(connections)))
+    async def run(
+        self,
+        url: str,
+        connections: int,
+        until_acked: int | None = None,
+        until: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Send until the node is gone, `until_acked` events in all have been acknowledged, or `until` says so."""
+        await asyncio.gather(*(self._one(url, until_acked, until) for _ in range(connections)))
 
     async def settle(self, url: str) -> None:
         """Send what was never answered."""
         while self._unanswered:
             await self._one(url, len(self.acked) + len(self._unanswered), only_unanswered=True)
 
-    async def _one(self, url: str, until_acked: int | None, *, only_unanswered: bool = False) -> None:
+    async def _one(
+        self,
+        url: str,
+        until_acked: int | None,
+        until: Callable[[], bool] = lambda: False,
+        *,
+        only_unanswered: bool = False,
+    ) -> None:
         parts = urlsplit(url)
         try:
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         except OSError:
             return
         try:
-            while until_acked is None or len(self.acked) < until_acked:
+            while (until_acked is None or len(self.acked) < until_acked) and not until():
                 if only_unanswered and not self._unanswered:
                     return
                 number = self._next()
-                one = letter(number)
+                one = self._letter(number)
                 try:
                     writer.write(one.raw)
-                    status = await _status(reader)
+                    status, told_when = await _answer(reader)
                 except (OSError, asyncio.IncompleteReadError, ValueError):
                     self._unanswered.append(number)
                     return
@@ -212,6 +232,9 @@ class Clients:
                     self.progress.set()
                 else:
                     self._unanswered.append(number)
+                if status in (429, 503):
+                    self.told_when += told_when
+                    self.untold += not told_when
         finally:
             writer.close()
 
@@ -228,16 +251,18 @@ class Clients:
             await self.progress.wait()
 
 
-async def _status(reader: asyncio.StreamReader) -> int:
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
+    """The status, and whether the answer says when to come again."""
     head = await reader.readuntil(b"\r\n\r\n")
-    length = 0
+    length, told_when = 0, False
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
             length = int(value)
+        told_when = told_when or name.lower() == b"retry-after"
     if length:
         await reader.readexactly(length)
-    return int(head[9:12])
+    return int(head[9:12]), told_when
 
 
 async def pages(url: str, path: str) -> list[dict[str, object]]:
@@ -278,3 +303,4 @@ async def check(url: str, clients: Clients, receiver: Sink) -> None:
     assert len(stored.keys() - receiver.got.keys()) <= len(dead), "neither delivered nor dead"
     assert receiver.forged == 0
     assert {status: count for status, count in clients.statuses.items() if status in CERTAIN} == {}
+    assert clients.untold == 0, "503 or 429 without Retry-After"
