@@ -155,7 +155,8 @@ class Node:
         return True
 
     async def kill(self) -> None:
-        assert self.process is not None
+        if self.process is None:
+            return
         if self.process.returncode is None:
             self.process.kill()
         await self.process.wait()
