@@ -35,7 +35,7 @@ class Opening:
 
     def event(self, row: Row) -> StoredEvent:
         """SealBroken when the bytes are there and do not open."""
-        if row[15] is None:
+        if row[15] is None or row[13] is None:  # without the request's id only in a damaged file
             return _unreadable(row)
         request = unpack_request(self._sealer.unseal(row[15], request_label(row[13])))
         return StoredEvent(row=_event_row(row), headers=request.headers, body=request.body, siblings=row[14])
