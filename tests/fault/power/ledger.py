@@ -19,7 +19,6 @@ from pathlib import Path
 import apsw
 
 from hookseal.clock import Instant, plus
-from hookseal.errors import HooksealError
 from hookseal.ids import new_event_id
 from hookseal.model import DeliveryId, DeliveryState, EndpointId, EventId, RefusalId
 from hookseal.sealing import Keyring
@@ -137,7 +136,7 @@ class Audit:
                 finally:
                     await store.close()
                 audit._integrity(folder)
-            except (HooksealError, apsw.Error) as error:
+            except Exception as error:  # noqa: BLE001 - on a damaged file anything may fail; all of it is a finding
                 audit.corrupt.append(f"{type(error).__name__}: {error}")
         finally:
             for file in folder.iterdir():
