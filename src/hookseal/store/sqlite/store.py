@@ -124,9 +124,10 @@ class SqliteStore:
         self._checkpointer = Checkpointer(
             lambda: open_checkpointer(self._path, vfs), start=log_start_pages, bound=log_bound_pages
         )
+        self._remembered = _Remembered(self._positions, self._recent, self._quarantining)
         self._writer = Writer(
             lambda: open_writer(self._path, vfs),
-            _Remembered(self._positions, self._recent, self._quarantining),
+            self._remembered,
             self._checkpointer.between,
             max_waiting=max_waiting,
             max_waiting_bytes=max_waiting_bytes,
@@ -183,6 +184,7 @@ class SqliteStore:
             begin_log_anew(connection)
             migrate(connection, version, known, self._clock.now())
             note_keyring(connection, self._sealer.keyring)
+            self._remembered.recover(connection)
             for _ in range(_READERS):
                 self._readers.put(open_reader(self._path, self._vfs))
         except BaseException:

@@ -106,9 +106,9 @@ class Writer:
     # --- the event loop's side ---
 
     def start(self, loop: asyncio.AbstractEventLoop, connection: apsw.Connection) -> None:
+        """connection: one that may write, from which the memory was recovered."""
         self._loop = loop
         self._adopt(connection)
-        self._memory.recover(connection)
         self._dead = None
         self._thread = threading.Thread(target=self._run, name="hookseal-store-writer", daemon=True)
         self._thread.start()
