@@ -36,6 +36,7 @@ from hookseal.logs import get_logger
 from hookseal.manage.operations import Management
 from hookseal.message import media_type
 from hookseal.model import Json
+from hookseal.receive.framing import is_ambiguous
 from hookseal.store.port import Cursor
 
 log = get_logger(__name__)
@@ -113,7 +114,7 @@ class _Rim:
             await send(message)
 
         try:
-            refused = None if scope["path"] in self._open_paths else self._judge(scope)
+            refused = self._judge(scope)
             if refused is None:
                 await self._app(scope, receive, send_with_headers)
                 return
@@ -126,6 +127,10 @@ class _Rim:
         await answer(refused, request_id)(scope, receive, send_with_headers)
 
     def _judge(self, scope: Scope) -> Problem | None:
+        if is_ambiguous(scope["headers"], scope.get("http_version", "1.1")):
+            return problem(ProblemCode.MALFORMED_REQUEST, headers={"Connection": "close"})
+        if scope["path"] in self._open_paths:
+            return None
         client = scope.get("client")
         return self._access.judge(scope["headers"], client[0] if client else None)
 

@@ -17,7 +17,13 @@ _PAGING = (
     Parameter("limit", LIMIT, "how many rows at most"),
     Parameter("cursor", CURSOR, "`next` of the page before, with the same filters"),
 )
-_OF_ALL = (ProblemCode.METHOD_NOT_ALLOWED, ProblemCode.INVALID, ProblemCode.INTERNAL, ProblemCode.UNAVAILABLE)
+_OF_ALL = (
+    ProblemCode.MALFORMED_REQUEST,
+    ProblemCode.METHOD_NOT_ALLOWED,
+    ProblemCode.INVALID,
+    ProblemCode.INTERNAL,
+    ProblemCode.UNAVAILABLE,
+)
 _OF_KEYS = (ProblemCode.KEY_REQUIRED, ProblemCode.API_OFF)
 _OF_BODIES = (
     ProblemCode.MALFORMED_JSON,

@@ -35,6 +35,7 @@ class Fault:
 class ProblemCode(StrEnum):
     """Every problem that the management side has, but for the codes of `errors.HooksealError`."""
 
+    MALFORMED_REQUEST = "malformed_request"
     MALFORMED_JSON = "malformed_json"
     KEY_REQUIRED = "key_required"
     API_OFF = "api_off"
@@ -53,6 +54,7 @@ class ProblemCode(StrEnum):
 
 
 _WORDS: Mapping[ProblemCode, tuple[int, str]] = {
+    ProblemCode.MALFORMED_REQUEST: (400, "The request is malformed"),
     ProblemCode.MALFORMED_JSON: (400, "The body is not JSON"),
     ProblemCode.KEY_REQUIRED: (401, "A valid API key is required"),
     ProblemCode.API_OFF: (403, "The management API is off, because no API key is configured"),

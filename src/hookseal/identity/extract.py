@@ -54,6 +54,8 @@ def items(provider: Provider, request: Request, proof: Proven) -> tuple[Item, ..
     body = parse(request.body, request.value(b"content-type"), rules.numbers)
     if rules.envelope is Envelope.NONE:
         return (_whole(rules, request, body, proof),)
+    if _is_coded(request):
+        return UnsupportedMedia()
     match cloudevents.read(request.body, body, request.value(b"content-type")):
         case Unread():
             return (_whole(rules, request, body, proof),)
@@ -61,6 +63,11 @@ def items(provider: Provider, request: Request, proof: Proven) -> tuple[Item, ..
             return wrong
         case events:
             return tuple(_item(rules, request.headers, event, index) for index, event in enumerate(events))
+
+
+def _is_coded(request: Request) -> bool:
+    """Whether a content coding is named that we do not undo. Coded bytes are no broken envelope, which would be final."""
+    return any(value.lower() not in (b"", b"identity") for value in request.values(b"content-encoding"))
 
 
 def parts(rules: EventRules, body: bytes, content_type: bytes | None) -> tuple[Body, tuple[Json, ...] | None]:

@@ -30,6 +30,7 @@ class Case(StrEnum):
     MALFORMED = "malformed"
     RATE = "rate"
     KEYS_UNAVAILABLE = "keys_unavailable"
+    CLOCK_DOUBTED = "clock_doubted"
     STORE_UNAVAILABLE = "store_unavailable"
     OVERLOADED = "overloaded"
     STARTING = "starting"
@@ -54,13 +55,14 @@ class _Row:
     title: str
     retry_after_s: int | None = None
     close: bool = False
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 TABLE: dict[Case, _Row] = {
     Case.NOT_PROVEN: _Row(401, "Not proven"),
     Case.ADDRESS: _Row(403, "Address not allowed"),
     Case.ENVELOPE: _Row(400, "Invalid CloudEvents envelope"),
-    Case.MEDIA_TYPE: _Row(415, "Unsupported media type"),
+    Case.MEDIA_TYPE: _Row(415, "Unsupported media type", headers=((b"accept-encoding", b"identity"),)),  # RFC 9110 §12.5.3
     Case.UNKNOWN_SOURCE: _Row(404, "Not found"),
     Case.METHOD: _Row(405, "Method not allowed"),
     Case.BODY_TOO_LARGE: _Row(413, "Body too large", close=True),
@@ -69,6 +71,7 @@ TABLE: dict[Case, _Row] = {
     Case.MALFORMED: _Row(400, "Malformed request", close=True),
     Case.RATE: _Row(429, "Rate exceeded", retry_after_s=60),
     Case.KEYS_UNAVAILABLE: _Row(503, "Keys unavailable", retry_after_s=30),
+    Case.CLOCK_DOUBTED: _Row(503, "Unavailable", retry_after_s=60),
     Case.STORE_UNAVAILABLE: _Row(503, "Storage unavailable", retry_after_s=10),
     Case.OVERLOADED: _Row(503, "Overloaded", retry_after_s=10),
     Case.STARTING: _Row(503, "Starting", retry_after_s=5),
@@ -84,6 +87,7 @@ def answer(case: Case, *, retry_after_s: float | None = None, headers: tuple[tup
     """The answer of a case that is the same for every provider. retry_after_s overrides the table's seconds."""
     row = TABLE[case]
     wait = row.retry_after_s if retry_after_s is None else max(1, round(retry_after_s))
+    headers = (*row.headers, *headers)
     if wait is not None:
         headers = (*headers, (b"retry-after", b"%d" % wait))
     return Answer(case=case, status=row.status, title=row.title, headers=headers, close=row.close)

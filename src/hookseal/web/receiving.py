@@ -19,6 +19,7 @@ from hookseal.model import SourceId
 from hookseal.probe import Step
 from hookseal.receive import answers
 from hookseal.receive.answers import Answer, Case
+from hookseal.receive.framing import is_ambiguous
 from hookseal.receive.handshake import not_allowed
 from hookseal.receive.proxies import client_address
 from hookseal.receive.service import Receiver
@@ -82,7 +83,7 @@ class Receiving:
 
     async def _answer(self, receiver: Receiver, scope: Scope, receive: Receive, held: "_Held") -> Answer:
         headers: Headers = tuple(map(tuple, scope["headers"]))
-        if (fault := self._headers_fault(headers)) is not None:
+        if (fault := self._headers_fault(headers, scope.get("http_version", "1.1"))) is not None:
             return fault
         path = own_path(scope)
         source = _source(receiver.sources, path)
@@ -99,19 +100,15 @@ class Receiving:
         probe.reach(Step.BODY_READ)
         return await receiver.receive(source, self._request(scope, headers, method, path, body))
 
-    def _headers_fault(self, headers: Headers) -> Answer | None:
+    def _headers_fault(self, headers: Headers, http_version: str) -> Answer | None:
         if len(headers) > self._limits.max_headers:
             return answers.answer(Case.HEADERS_TOO_LARGE)
-        size = hosts = 0
+        size = 0
         for name, value in headers:
             size += len(name) + len(value)
-            if name == b"host":
-                hosts += 1
-                if not value:
-                    return answers.answer(Case.MALFORMED)
         if size > self._limits.max_header_bytes:
             return answers.answer(Case.HEADERS_TOO_LARGE)
-        return answers.answer(Case.MALFORMED) if hosts != 1 else None
+        return answers.answer(Case.MALFORMED) if is_ambiguous(headers, http_version) else None
 
     async def _body(self, source: Source, headers: Headers, receive: Receive, held: "_Held") -> bytes | Answer:
         """The whole body, or the answer that ends it. Its bytes are counted as held until the request is over."""
