@@ -59,7 +59,7 @@ class Stores(Protocol):
 
     async def close(self, store: Store) -> None: ...
 
-    def bytes_on_disk(self) -> bytes: ...
+    async def bytes_on_disk(self) -> bytes: ...
 
     async def fill(self, store: Store) -> None:
         """From now on the store has no room to grow."""
@@ -484,11 +484,11 @@ class StoreContract:
         event = new_event(1)
         await accept(store, event)
         await stores.close(store)
-        before = stores.bytes_on_disk()
+        before = await stores.bytes_on_disk()
         for other in (Keyring((("k1", bytes(32)),)), Keyring((("k2", bytes(range(32))),))):
             with pytest.raises(StoreMismatch, match="keyring"):
                 await stores.open(other)
-        assert stores.bytes_on_disk() == before
+        assert await stores.bytes_on_disk() == before
         store = await stores.open()
         assert (await store.event(event.id)).row.id == event.id
 
@@ -512,9 +512,9 @@ class StoreContract:
         refusal = new_refusal(headers=headers, body=marker, url=url, remote=marker.decode())
         await store.quarantine(refusal)
         assert marker in (await claim(store))[0].event.body
-        assert marker not in stores.bytes_on_disk()
+        assert marker not in await stores.bytes_on_disk()
         await stores.close(store)
-        assert marker not in stores.bytes_on_disk()
+        assert marker not in await stores.bytes_on_disk()
 
     async def test_a_broken_seal_is_told_and_does_not_break_the_list(self, store: Store, stores: Stores) -> None:
         events = [new_event(number) for number in range(3)]

@@ -48,7 +48,7 @@ class SqliteStores:
         for store in list(self._open):
             await self.close(store)
 
-    def bytes_on_disk(self) -> bytes:
+    async def bytes_on_disk(self) -> bytes:
         files = sorted(self._folder.iterdir())
         return b"".join(file.read_bytes() for file in files if file.suffix != ".lock")
 

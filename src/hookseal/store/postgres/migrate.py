@@ -1,0 +1,86 @@
+"""Brings a database to the newest schema, forward only, and says no before it writes anything.
+
+Each migration is `migrations/NNNN_name.sql`; it commits together with its row in the ledger. Several nodes may start at
+once: whoever has the advisory lock migrates, the others wait, look again and find nothing to do. `schema.sql` is where
+the migrations lead, for reading; a test proves it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import asyncpg
+
+from hookseal.clock import Instant
+from hookseal.errors import StoreMismatch
+from hookseal.sealing import Keyring
+from hookseal.store.migrations import Migration, check_keyring, read_migrations
+from hookseal.store.postgres.connection import Connection
+from hookseal.store.postgres.queries import HERE, QUERIES
+
+
+def migrations(folder: Path = HERE / "migrations") -> Sequence[Migration]:
+    return read_migrations(folder)
+
+
+async def bring(
+    connection: Connection, place: str, keyring: Keyring, now: Instant, known: Sequence[Migration] | None = None
+) -> None:
+    """The newest schema, and every key of the keyring noted. StoreMismatch when the store must not be opened."""
+    known = migrations() if known is None else known
+    version, noted = await inspect(connection, place, keyring, known)
+    if version == len(known) and noted >= {kid for kid, _ in keyring.keys}:
+        return
+    for number in range(version, max(len(known), version + 1)):
+        await connection.execute(QUERIES["begin"])
+        try:
+            await connection.execute(QUERIES["wait_for_schema"])
+            await connection.execute(QUERIES["lock_schema"])
+            await _step(connection, place, keyring, now, known[: number + 1], known)
+            await connection.execute(QUERIES["commit"])
+        except BaseException:
+            if not connection.is_closed():
+                await connection.execute(QUERIES["rollback"])
+            raise
+
+
+async def _step(
+    connection: Connection,
+    place: str,
+    keyring: Keyring,
+    now: Instant,
+    wanted: Sequence[Migration],
+    known: Sequence[Migration],
+) -> None:
+    """Under the lock: what another node did meanwhile is seen now."""
+    version, noted = await inspect(connection, place, keyring, known)
+    if version == 0:
+        if not await connection.fetchval(QUERIES["has_schema"]):
+            await connection.execute(QUERIES["create_schema"])
+        await connection.execute(QUERIES["create_ledger"])
+    for migration in wanted[version:]:
+        await connection.execute(migration.sql)
+        await connection.execute(QUERIES["write_ledger"], migration.version, migration.name, now)
+    for kid, _ in keyring.keys:
+        if kid not in noted:
+            await connection.execute(QUERIES["write_keyring"], kid, keyring.fingerprint(kid))
+
+
+async def inspect(
+    connection: Connection, place: str, keyring: Keyring, known: Sequence[Migration]
+) -> tuple[int, set[str]]:
+    """The version of the store, 0 when there is none, and the ids of the keys noted. Writes nothing."""
+    if await connection.fetchval(QUERIES["has_tables"]) == 0:
+        return 0, set()
+    if not await connection.fetchval(QUERIES["has_ledger"]):
+        raise StoreMismatch(f"{place}: its schema `hookseal` is not one of hookseal")
+    try:
+        version = int(await connection.fetchval(QUERIES["ledger_version"]))
+    except asyncpg.InsufficientPrivilegeError:
+        raise StoreMismatch(f"{place}: this user may not use the schema `hookseal`") from None
+    if version > len(known):
+        raise StoreMismatch(f"{place} was written by a newer hookseal (schema {version}, this one knows {len(known)})")
+    if version == 0:
+        return 0, set()
+    noted = [(kid, fingerprint) for kid, fingerprint in await connection.fetch(QUERIES["read_keyring"])]
+    check_keyring(place, keyring, noted)
+    return version, {kid for kid, _ in noted}

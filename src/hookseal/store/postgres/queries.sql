@@ -1,0 +1,383 @@
+-- Every statement of the PostgreSQL store, under a name and a sentence, with the names of the SQLite store where both
+-- have it. Many rows come as one array for each column: one text to prepare, whatever their number.
+--
+-- `coalesce(<microseconds of now()> - $n, 0)` turns an instant of this node into one of the database: $n is what the
+-- node's clock said when the transaction began, or null when instants count as they are given.
+
+-- begin --
+-- Whatever the database's defaults are.
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+
+-- commit --
+-- With `synchronous_commit = on` this returns after the log was synced to the disk.
+COMMIT;
+
+-- rollback --
+-- Undo what the open transaction did.
+ROLLBACK;
+
+-- server_state --
+-- What decides whether this server may keep a store, and whether it can now. PostgreSQL only: its settings may change
+-- with the server that a connection reaches.
+SELECT
+    current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
+    current_setting('server_encoding'), current_setting('transaction_read_only'), pg_is_in_recovery();
+
+-- sync_commits --
+-- A commit that returned is on the disk, and on the synchronous standbys where there are some.
+SET synchronous_commit = on;
+
+-- lock_schema --
+-- One node migrates at a time; the lock ends with the transaction. PostgreSQL only: SQLite has a lock for the file.
+SELECT pg_advisory_xact_lock(7526768903561293651);
+
+-- wait_for_schema --
+-- Another node's migration may take longer than a statement may otherwise.
+SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0;
+
+-- has_schema --
+-- Whether the schema is there. Asked first, because to create one needs a right even where it is there.
+SELECT to_regnamespace('hookseal') IS NOT NULL;
+
+-- create_schema --
+-- A place of our own beside other tables.
+CREATE SCHEMA hookseal;
+
+-- create_ledger --
+-- The migrations that this store has had. Made by the first one's own transaction.
+CREATE TABLE IF NOT EXISTS ledger (
+    version integer PRIMARY KEY,
+    name text NOT NULL,
+    applied_at bigint NOT NULL
+);
+
+-- has_ledger --
+-- Whether this schema is one of our stores.
+SELECT to_regclass('hookseal.ledger') IS NOT NULL;
+
+-- has_tables --
+-- How many tables the schema has: 0 in a new one.
+SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('hookseal') AND relkind IN ('r', 'p', 'v', 'm', 'f');
+
+-- ledger_version --
+-- The newest migration that this store has had, 0 before the first.
+SELECT coalesce(max(version), 0) FROM ledger;
+
+-- write_ledger --
+-- Note a migration, in its own transaction.
+INSERT INTO ledger (version, name, applied_at) VALUES ($1, $2, $3);
+
+-- read_keyring --
+-- The keys that sealed values of this store.
+SELECT kid, fingerprint FROM keyring;
+
+-- write_keyring --
+-- Note a key before anything is sealed under it.
+INSERT INTO keyring (kid, fingerprint) VALUES ($1, $2) ON CONFLICT (kid) DO NOTHING;
+
+-- insert_dedupe --
+-- Remember keys; gives those that were new. Waits for a transaction that is storing the same key, and in the order of
+-- the keys, so that no two transactions wait for each other.
+INSERT INTO dedupe (dedupe_key, event, received_at)
+SELECT * FROM unnest($1::bytea[], $2::uuid[], $3::bigint[]) AS given (dedupe_key, event, received_at) ORDER BY 1
+ON CONFLICT (dedupe_key) DO NOTHING
+RETURNING dedupe_key;
+
+-- find_originals --
+-- The events that duplicates are duplicates of. A later statement than the insert, so that it sees what that waited for.
+SELECT dedupe.dedupe_key, dedupe.event, events.sequence, events.content
+FROM dedupe LEFT JOIN events ON events.id = dedupe.event
+WHERE dedupe.dedupe_key = ANY ($1::bytea[]);
+
+-- insert_events --
+-- Keep events with their requests' bytes and their deliveries, and give each event the next sequence of its source.
+-- One statement for what SQLite does in five: here each statement is a journey to the server and back. `back` counts
+-- from the source's new last sequence: 0 for the last new event, -1 for the one before it.
+WITH kept AS (
+    INSERT INTO bodies (request, sealed) SELECT * FROM unnest($1::uuid[], $2::bytea[]) RETURNING 1
+),
+planned AS (
+    INSERT INTO deliveries (id, event, endpoint, state, created_at, due_at, lease)
+    SELECT
+        id, event, endpoint, 'pending', created_at,
+        due_at + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $3::bigint, 0), lease
+    FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[])
+        AS given (id, event, endpoint, created_at, due_at, lease)
+    RETURNING 1
+),
+moved AS (
+    -- The row of a source is locked from here to the commit: what needs no sequence was written before.
+    INSERT INTO sequences AS mine (source, value)
+    SELECT * FROM unnest($10::text[], $11::bigint[]) AS given (source, many)
+    WHERE (SELECT count(*) FROM kept) + (SELECT count(*) FROM planned) >= 0
+    ORDER BY source
+    ON CONFLICT (source) DO UPDATE SET value = mine.value + excluded.value
+    RETURNING mine.source, mine.value
+),
+noted AS (
+    INSERT INTO events (
+        id, request, item, siblings, source, sequence, received_at, type, provider_type, provider_id, subject, time,
+        flags, content
+    )
+    SELECT
+        id, request, item, siblings, source, moved.value + back, received_at, type, provider_type, provider_id, subject,
+        time, flags, content
+    FROM unnest(
+        $12::uuid[], $13::uuid[], $14::int[], $15::int[], $16::text[], $17::bigint[], $18::bigint[], $19::text[],
+        $20::text[], $21::text[], $22::text[], $23::bigint[], $24::text[], $25::bytea[]
+    ) AS given (
+        id, request, item, siblings, source, back, received_at, type, provider_type, provider_id, subject, time, flags,
+        content
+    )
+    JOIN moved USING (source)
+)
+SELECT source, value FROM moved;
+
+-- insert_deliveries --
+-- Plan deliveries of stored events that are due at once.
+INSERT INTO deliveries (id, event, endpoint, state, created_at, due_at)
+SELECT id, event, $3, 'pending', $4, $4 + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $5::bigint, 0)
+FROM unnest($1::uuid[], $2::uuid[]) AS given (id, event);
+
+-- count_conflict --
+-- Other requests had these events' dedupe keys and other content.
+UPDATE events SET conflicts = conflicts + given.many
+FROM unnest($1::uuid[], $2::int[]) AS given (id, many) WHERE events.id = given.id;
+
+-- claim_due --
+-- Lease what is due at some endpoints, the longest due first; skips rows that other nodes hold. One that still has a
+-- lease lost it by running out of time: that is a loss. One statement for what SQLite does in three, because rows are
+-- locked as they are found. $1 endpoints, $2 how many of each, $3 fresh leases, as many as could be taken at most.
+WITH moment AS (
+    SELECT coalesce((extract(epoch FROM now()) * 1000000)::bigint - $4::bigint, 0) AS shift
+),
+due AS (
+    SELECT found.id, asked.place, found.due_at, moment.shift
+    FROM moment, unnest($1::text[], $2::int[]) WITH ORDINALITY AS asked (endpoint, free, place)
+    CROSS JOIN LATERAL (
+        SELECT id, due_at FROM deliveries
+        WHERE state = 'pending' AND endpoint = asked.endpoint AND due_at <= $5::bigint + moment.shift
+        ORDER BY due_at LIMIT asked.free
+        FOR UPDATE SKIP LOCKED
+    ) AS found
+),
+taken AS (
+    SELECT id, shift, row_number() OVER (ORDER BY place, due_at) AS number FROM due
+)
+UPDATE deliveries SET
+    lease = ($3::bigint[])[taken.number], due_at = $6::bigint + taken.shift,
+    losses = losses + (deliveries.lease IS NOT NULL)::int
+FROM taken WHERE deliveries.id = taken.id
+RETURNING
+    taken.number, deliveries.id, deliveries.endpoint, deliveries.lease, deliveries.attempts, deliveries.losses,
+    deliveries.first_attempt_at, deliveries.event;
+
+-- claimed_events --
+-- The events of claimed deliveries.
+SELECT * FROM event_rows WHERE id = ANY ($1::uuid[]);
+
+-- record_results --
+-- Move deliveries on, each only while its lease is held, and write the tries down. `ended_at` is when the try ended.
+WITH result AS (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::int[], $8::text[], $9::int[],
+        $10::bigint[]
+    ) AS given (id, lease, state, due_at, started_at, ended_at, status, reason, number, duration_ms)
+),
+moved AS (
+    UPDATE deliveries SET
+        state = result.state,
+        due_at = result.due_at + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $11::bigint, 0),
+        lease = NULL, attempts = attempts + 1,
+        first_attempt_at = coalesce(first_attempt_at, result.started_at),
+        ended_at = CASE result.state WHEN 'pending' THEN NULL ELSE result.ended_at END,
+        last_status = result.status, last_reason = result.reason
+    FROM result
+    WHERE deliveries.id = result.id AND deliveries.lease = result.lease AND deliveries.state = 'pending'
+    RETURNING deliveries.id
+)
+INSERT INTO attempts (delivery, number, started_at, duration_ms, status, reason)
+SELECT result.id, number, started_at, duration_ms, status, reason FROM result JOIN moved USING (id)
+RETURNING delivery;
+
+-- renew_leases --
+-- Extend leases that are still held.
+UPDATE deliveries SET due_at = $3::bigint + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $4::bigint, 0)
+FROM unnest($1::uuid[], $2::bigint[]) AS held (id, lease)
+WHERE deliveries.id = held.id AND deliveries.lease = held.lease AND state = 'pending'
+RETURNING deliveries.id;
+
+-- release_leases --
+-- Give leases back untried.
+UPDATE deliveries SET
+    lease = NULL, due_at = $3::bigint + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $4::bigint, 0)
+FROM unnest($1::uuid[], $2::bigint[]) AS held (id, lease)
+WHERE deliveries.id = held.id AND deliveries.lease = held.lease AND state = 'pending';
+
+-- bury --
+-- Leased deliveries whose events cannot be read can never be sent.
+UPDATE deliveries SET state = 'dead', due_at = NULL, lease = NULL, ended_at = $3, last_reason = $4
+FROM unnest($1::uuid[], $2::bigint[]) AS held (id, lease)
+WHERE deliveries.id = held.id AND deliveries.lease = held.lease AND state = 'pending';
+
+-- cancel --
+-- Cancel a pending delivery, leased or not.
+UPDATE deliveries SET state = 'cancelled', due_at = NULL, lease = NULL, ended_at = $2
+WHERE id = $1 AND state = 'pending' RETURNING id;
+
+-- delivery_exists --
+-- 1 when there is such a delivery.
+SELECT count(*) FROM deliveries WHERE id = $1;
+
+-- next_due_at --
+-- When the first pending delivery of some endpoints is due, by this node's clock.
+SELECT min(first.due_at) - coalesce((extract(epoch FROM now()) * 1000000)::bigint - $2::bigint, 0)
+FROM unnest($1::text[]) AS asked (endpoint)
+CROSS JOIN LATERAL (
+    SELECT due_at FROM deliveries WHERE state = 'pending' AND endpoint = asked.endpoint ORDER BY due_at LIMIT 1
+) AS first;
+
+-- replay_bounds --
+-- The last of the events that were received in a span of time: what is stored from now on is not replayed.
+SELECT received_at, id FROM events WHERE received_at >= $1 AND received_at < $2
+ORDER BY received_at DESC, id DESC LIMIT 1;
+
+-- replay_slice --
+-- Where a slice of events ends that begins behind one event; keys are not dense here, so that it must be looked up.
+SELECT received_at, id FROM (
+    SELECT received_at, id FROM events
+    WHERE (received_at, id) > ($1, $2) AND (received_at, id) <= ($3, $4)
+    ORDER BY received_at, id LIMIT $5
+) AS slice ORDER BY received_at DESC, id DESC LIMIT 1;
+
+-- replay_span --
+-- Of the events in a slice, those that may go again: the latest delivery to the endpoint is in the state asked for
+-- (any, when that is null), and none is pending.
+SELECT id FROM events
+WHERE (received_at, id) > ($1, $2) AND (received_at, id) <= ($3, $4)
+AND ($5::text IS NULL OR $5 = (
+    SELECT state FROM deliveries WHERE event = events.id AND endpoint = $6 ORDER BY deliveries.id DESC LIMIT 1
+))
+AND NOT EXISTS (
+    SELECT 1 FROM deliveries WHERE event = events.id AND endpoint = $6 AND state = 'pending'
+)
+ORDER BY received_at, id;
+
+-- replay_named --
+-- The same for named events. $3 and $4: received since and until.
+SELECT id FROM events
+WHERE id = ANY ($1::uuid[]) AND received_at >= $3 AND received_at < $4
+AND ($5::text IS NULL OR $5 = (
+    SELECT state FROM deliveries WHERE event = events.id AND endpoint = $2 ORDER BY deliveries.id DESC LIMIT 1
+))
+AND NOT EXISTS (
+    SELECT 1 FROM deliveries WHERE event = events.id AND endpoint = $2 AND state = 'pending'
+)
+ORDER BY id;
+
+-- lock_replay --
+-- One node at a time makes deliveries anew for one endpoint, so that two make no two for one event.
+SELECT pg_advisory_xact_lock(hashtextextended('hookseal replay ' || $1, 0));
+
+-- read_event --
+-- One event with its sealed bytes.
+SELECT * FROM event_rows WHERE id = $1;
+
+-- events_newest --
+-- A page of events, by when they were received.
+SELECT * FROM event_rows
+WHERE (received_at, id) < ($1, $2) AND received_at >= $3 AND ($4::text IS NULL OR type = $4)
+ORDER BY received_at DESC, id DESC LIMIT $5;
+
+-- events_of_source --
+-- The same for one source.
+SELECT * FROM event_rows
+WHERE source = $6 AND (received_at, id) < ($1, $2) AND received_at >= $3 AND ($4::text IS NULL OR type = $4)
+ORDER BY received_at DESC, id DESC LIMIT $5;
+
+-- events_of_subject --
+-- The same for one subject. The index knows its hash, so that the subject is compared too.
+SELECT * FROM event_rows
+WHERE hashtextextended(subject, 0) = hashtextextended($7, 0) AND subject = $7 AND ($6::text IS NULL OR source = $6)
+AND (received_at, id) < ($1, $2) AND received_at >= $3 AND ($4::text IS NULL OR type = $4)
+ORDER BY received_at DESC, id DESC LIMIT $5;
+
+-- read_delivery --
+-- One delivery.
+SELECT * FROM delivery_rows WHERE id = $1;
+
+-- read_attempts --
+-- The tries of one delivery, the first one first.
+SELECT number, started_at, duration_ms, status, reason FROM attempts WHERE delivery = $1 ORDER BY number;
+
+-- deliveries_newest --
+-- A page of deliveries, the newest first.
+SELECT * FROM delivery_rows
+WHERE id < $1 AND ($2::text IS NULL OR endpoint = $2) AND ($3::text IS NULL OR state = $3)
+AND received_at >= $4 AND received_at < $5
+ORDER BY id DESC LIMIT $6;
+
+-- deliveries_open --
+-- The same for one state other than `delivered`; the repeated condition lets the partial index be used.
+SELECT * FROM delivery_rows
+WHERE state = $3 AND state <> 'delivered' AND id < $1 AND ($2::text IS NULL OR endpoint = $2)
+AND received_at >= $4 AND received_at < $5
+ORDER BY id DESC LIMIT $6;
+
+-- deliveries_of_event --
+-- The same for one event.
+SELECT * FROM delivery_rows
+WHERE event = $7 AND id < $1 AND ($2::text IS NULL OR endpoint = $2) AND ($3::text IS NULL OR state = $3)
+AND received_at >= $4 AND received_at < $5
+ORDER BY id DESC LIMIT $6;
+
+-- quarantine_totals --
+-- How many rows and bytes the quarantine has.
+SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM quarantine;
+
+-- insert_refusal --
+-- Keep refused requests.
+INSERT INTO quarantine (id, source, received_at, reason, released_at, bytes, sealed)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::int[], $7::bytea[]);
+
+-- drop_refusals --
+-- Let the oldest go, those beyond $1 rows or $2 bytes; rows that another node is dropping are left to it.
+WITH counted AS (
+    SELECT id, row_number() OVER newest AS rows, sum(bytes) OVER newest AS bytes FROM quarantine
+    WINDOW newest AS (ORDER BY id DESC)
+),
+oldest AS (
+    SELECT quarantine.id FROM quarantine JOIN counted USING (id) WHERE counted.rows > $1 OR counted.bytes > $2
+    FOR UPDATE OF quarantine SKIP LOCKED
+)
+DELETE FROM quarantine USING oldest WHERE quarantine.id = oldest.id;
+
+-- mark_released --
+-- Note that a refused request was let in after all.
+UPDATE quarantine SET released_at = $2 WHERE id = $1 RETURNING id;
+
+-- read_refusal --
+-- One refused request.
+SELECT id AS key, id, source, received_at, reason, released_at, sealed FROM quarantine WHERE id = $1;
+
+-- refusals_newest --
+-- A page of refused requests, the newest first.
+SELECT id AS key, id, source, received_at, reason, released_at, sealed FROM quarantine
+WHERE id < $1 ORDER BY id DESC LIMIT $2;
+
+-- refusals_of_source --
+-- The same for one source.
+SELECT id AS key, id, source, received_at, reason, released_at, sealed FROM quarantine
+WHERE source = $3 AND id < $1 ORDER BY id DESC LIMIT $2;
+
+-- count_pending --
+-- Pending deliveries by endpoint.
+SELECT endpoint, count(*) FROM deliveries WHERE state = 'pending' GROUP BY endpoint;
+
+-- count_dead --
+-- Dead deliveries by endpoint; the repeated condition lets the partial index be used.
+SELECT endpoint, count(*) FROM deliveries WHERE state = 'dead' AND state <> 'delivered' GROUP BY endpoint;
+
+-- count_quarantine --
+-- Rows of the quarantine.
+SELECT count(*) FROM quarantine;

@@ -1,0 +1,135 @@
+-- Where the migrations lead, for reading. Not run: a store is made by `migrations/`, and a test proves that both agree.
+-- Everything lies in the schema `hookseal` of the database, so that other tables may stand beside it.
+
+-- The migrations that this store has had.
+CREATE TABLE ledger (
+    version integer PRIMARY KEY,
+    name text NOT NULL,
+    applied_at bigint NOT NULL
+);
+
+-- Rows are known by the ids that nodes make: 16 bytes, time-ordered (UUIDv7), so that their indexes grow at one end and
+-- no number is given out by a counter that spans all sources. Times are microseconds since the Unix epoch, by the clock
+-- of the node that wrote them; `due_at` alone counts by the clock of the database, which is the same for all nodes.
+--
+-- No foreign keys between the tables that every event is written to: each one costs a look-up and a lock on its parent
+-- per row, and rows are removed by retention in the right order. What belongs together is written in one transaction.
+
+-- Which keys have sealed values of this store, so that no node joins it without one of them.
+CREATE TABLE keyring (
+    kid text PRIMARY KEY,
+    fingerprint text NOT NULL
+);
+
+-- The last sequence of each source. A transaction moves the row of a source once, by as many events as it stores, and
+-- holds it until its commit, so that sequences rise in the order of the commits. Half of each page stays free: the new
+-- version of a row fits beside the old one (HOT), and no index is touched.
+CREATE TABLE sequences (
+    source text PRIMARY KEY,
+    value bigint NOT NULL CHECK (value > 0)
+) WITH (fillfactor = 50);
+
+-- Headers and body of a request, compressed and sealed, under the id of the request: that of its first event.
+CREATE TABLE bodies (
+    request uuid PRIMARY KEY,
+    sealed bytea NOT NULL
+);
+-- Sealed bytes do not compress.
+ALTER TABLE bodies ALTER COLUMN sealed SET STORAGE EXTERNAL;
+
+-- `content` is the SHA-256 of the item's own data; `conflicts` counts later requests with this event's dedupe key and
+-- other content; `siblings` counts the events that its request brought, duplicates left out.
+CREATE TABLE events (
+    id uuid PRIMARY KEY,
+    request uuid NOT NULL,
+    item integer NOT NULL CHECK (item >= 0),
+    siblings integer NOT NULL CHECK (siblings > 0),
+    source text NOT NULL,
+    sequence bigint NOT NULL CHECK (sequence > 0),
+    received_at bigint NOT NULL,
+    type text NOT NULL,
+    provider_type text,
+    provider_id text,
+    subject text,
+    time bigint,
+    flags text NOT NULL,
+    content bytea NOT NULL CHECK (length(content) = 32),
+    conflicts integer NOT NULL DEFAULT 0 CHECK (conflicts >= 0)
+);
+CREATE INDEX events_received ON events (received_at, id);
+CREATE INDEX events_source ON events (source, received_at, id);
+-- By a hash, because a subject may be longer than an index entry.
+CREATE INDEX events_subject ON events (hashtextextended(subject, 0), received_at) WHERE subject IS NOT NULL;
+
+-- Dedupe keys; they outlive the events that they made. One plain unique index, never partitions: a unique index does
+-- not reach over partitions, and two nodes could store one key twice.
+CREATE TABLE dedupe (
+    dedupe_key bytea PRIMARY KEY CHECK (length(dedupe_key) = 32),
+    event uuid NOT NULL,
+    received_at bigint NOT NULL
+);
+-- For retention: a few pages, whatever the table's size.
+CREATE INDEX dedupe_received ON dedupe USING brin (received_at);
+
+-- One event for one endpoint. A pending delivery is due at `due_at`; a lease moves that to its own end.
+CREATE TABLE deliveries (
+    id uuid PRIMARY KEY,
+    event uuid NOT NULL,
+    endpoint text NOT NULL,
+    state text NOT NULL CHECK (state IN ('pending', 'delivered', 'dead', 'cancelled')),
+    attempts integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    losses integer NOT NULL DEFAULT 0 CHECK (losses >= 0),
+    created_at bigint NOT NULL,
+    due_at bigint,
+    lease bigint CHECK (lease > 0),
+    first_attempt_at bigint,
+    ended_at bigint,
+    last_status integer,
+    last_reason text,
+    CHECK ((state = 'pending') = (due_at IS NOT NULL)),
+    CHECK ((state = 'pending') = (ended_at IS NULL)),
+    CHECK (lease IS NULL OR state = 'pending'),
+    CHECK ((attempts > 0) = (first_attempt_at IS NOT NULL))
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000);
+CREATE INDEX deliveries_event ON deliveries (event);
+-- These two hold what is unfinished or needs a person, so that their cost follows the work and not the history.
+CREATE INDEX deliveries_due ON deliveries (endpoint, due_at) WHERE state = 'pending';
+CREATE INDEX deliveries_open ON deliveries (state, id) WHERE state <> 'delivered';
+
+CREATE TABLE attempts (
+    delivery uuid NOT NULL,
+    number integer NOT NULL CHECK (number > 0),
+    started_at bigint NOT NULL,
+    duration_ms bigint NOT NULL CHECK (duration_ms >= 0),
+    status integer,
+    reason text,
+    PRIMARY KEY (delivery, number)
+);
+
+-- Refused requests; method, URL, address, headers and body are sealed. `bytes` is the size of `sealed`.
+CREATE TABLE quarantine (
+    id uuid PRIMARY KEY,
+    source text NOT NULL,
+    received_at bigint NOT NULL,
+    reason text NOT NULL,
+    released_at bigint,
+    bytes integer NOT NULL CHECK (bytes = length(sealed)),
+    sealed bytea NOT NULL
+);
+ALTER TABLE quarantine ALTER COLUMN sealed SET STORAGE EXTERNAL;
+CREATE INDEX quarantine_source ON quarantine (source, id);
+
+-- Deliveries and events as readers see them; the columns stand in the order of `store/rows.py`.
+CREATE VIEW delivery_rows AS
+SELECT
+    deliveries.id AS key, deliveries.id, deliveries.event AS event_id, deliveries.event, events.source, events.type,
+    events.received_at, deliveries.endpoint, deliveries.state, deliveries.attempts, deliveries.losses,
+    deliveries.created_at, deliveries.due_at, deliveries.ended_at, deliveries.last_status, deliveries.last_reason
+FROM deliveries JOIN events ON events.id = deliveries.event;
+
+CREATE VIEW event_rows AS
+SELECT
+    events.id AS key, events.id, events.source, events.sequence, events.item, events.type, events.received_at,
+    events.provider_type, events.provider_id, events.subject, events.time, events.flags, events.conflicts,
+    events.request AS request_id, events.siblings, bodies.sealed
+FROM events LEFT JOIN bodies ON bodies.request = events.request;

@@ -1,0 +1,241 @@
+"""The PostgreSQL store: what the port promises, for one node or for several that share a database.
+
+This file seals what goes in, opens what comes out and hands work to the right connection; what is written is in
+`accepting`, `leasing`, `quarantining` and `replaying`, what is read in `reading`.
+
+Theory of operation. Nothing is kept in a node's memory that another node may change: dedupe keys, sequences and leases
+are judged by the database alone. Due times and the ends of leases count by the database's clock, the one clock that
+all nodes share: each transaction sends what this node's clock says, and the statements add the difference. A node whose
+clock is ten minutes off asks for "due in 5 s" and gets that.
+
+On a crash: the server undoes what was not committed. Leases of a node that died end by themselves, within their 60 s;
+nobody can end them earlier, because the other nodes are alive.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+
+from hookseal import probe
+from hookseal.clock import Clock, Instant, SystemClock
+from hookseal.ids import new_delivery_id
+from hookseal.model import DeliveryId, EndpointId, EventId, RefusalId, SourceId
+from hookseal.probe import Step
+from hookseal.sealing import Keyring, Sealer
+from hookseal.store.packing import FOREVER, SealedRefusal, SealedRequest, must, pack, pack_uuid
+from hookseal.store.port import (
+    AttemptRow,
+    Claimed,
+    Counts,
+    Cursor,
+    DeliveryFilter,
+    DeliveryRow,
+    EventFilter,
+    Lease,
+    NewRequest,
+    Page,
+    Refusal,
+    Replay,
+    Result,
+    Stored,
+    StoredEvent,
+)
+from hookseal.store.postgres import leasing, quarantining
+from hookseal.store.postgres.accepting import accept, prepare
+from hookseal.store.postgres.connection import Hosts
+from hookseal.store.postgres.leasing import Bury, Cancel, Claim, Claiming, Hold, Leased
+from hookseal.store.postgres.migrate import bring
+from hookseal.store.postgres.quarantining import PreparedRefusal, Quarantining, Release
+from hookseal.store.postgres.readers import Readers
+from hookseal.store.postgres.reading import Reading
+from hookseal.store.postgres.replaying import Named, NewDeliveryId, Replaying, ReplaySlice, Span
+from hookseal.store.postgres.writer import Handler, Writer
+from hookseal.store.rows import refusal_label, request_label
+
+_NAMED_AT_ONCE = 1000
+
+
+def _random_lease() -> Lease:
+    return Lease(secrets.randbelow(2**63 - 1) + 1)
+
+
+class PostgresStore:
+    """A `Store` in the schema `hookseal` of a PostgreSQL database.
+
+    url                `postgresql://user:password@host:port/database?options`; several hosts with commas between them.
+    keyring            a keyring, or a sealer that has one.
+    clock              this node's clock.
+    database_time      due times and leases count by the database's clock; False takes instants as they are given, for
+                       tests that give the time.
+    writers, readers   connections of this node, at most.
+    max_waiting        operations that may wait for a writer; beyond it StoreBusy. max_waiting_bytes: their bytes.
+    quarantine_rows    the most refused requests kept; quarantine_bytes: the most bytes of them, sealed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        keyring: Keyring | Sealer,
+        *,
+        clock: Clock | None = None,
+        database_time: bool = True,
+        writers: int = 2,
+        readers: int = 4,
+        max_waiting: int = 4096,
+        max_waiting_bytes: int = 64 * 1024 * 1024,
+        quarantine_rows: int = 10_000,
+        quarantine_bytes: int = 256 * 1024 * 1024,
+        new_lease: Callable[[], Lease] = _random_lease,
+        new_delivery_id: NewDeliveryId = new_delivery_id,
+    ) -> None:
+        self._hosts = Hosts(url)
+        self._sealer = keyring if isinstance(keyring, Sealer) else Sealer(keyring)
+        self._clock = clock or SystemClock()
+        self._database_time = database_time
+        self._quarantining = Quarantining(quarantine_rows, quarantine_bytes)
+        self._writer = Writer(
+            self._hosts.connect,
+            self._node_now,
+            self._quarantining.forget,
+            connections=writers,
+            max_waiting=max_waiting,
+            max_waiting_bytes=max_waiting_bytes,
+        )
+        self._reading = Reading(self._sealer)
+        self._readers = Readers(self._hosts.connect, readers)
+        self._accept = Handler("accept", 0, accept)
+        self._record = Handler("record", 1, leasing.record, Step.RECORDED)
+        self._quarantine = Handler("quarantine", 2, self._quarantining.apply)
+        self._renew = Handler("renew", 3, leasing.renew)
+        self._release = Handler("release", 4, leasing.release)
+        self._cancel = Handler("cancel", 6, leasing.cancel)
+        self._bury = Handler("bury", 7, leasing.bury)
+        self._replay = Handler("replay", 8, Replaying(new_delivery_id).apply)
+        self._released = Handler("mark_released", 9, quarantining.mark_released)
+        self._claim = Handler("claim_due", 10, Claiming(new_lease).apply)
+
+    def _node_now(self) -> Instant | None:
+        return self._clock.now() if self._database_time else None
+
+    # --- opening and closing ---
+
+    async def open(self) -> None:
+        connection = await self._hosts.connect()
+        try:
+            await bring(connection, self._hosts.name, self._sealer.keyring, self._clock.now())
+        except BaseException:
+            connection.terminate()
+            raise
+        self._writer.start(connection)
+        self._readers.start()
+
+    async def close(self) -> None:
+        await self._writer.stop()
+        await self._readers.stop()
+
+    # --- receiving ---
+
+    async def accept(self, request: NewRequest) -> tuple[Stored, ...]:
+        first = must(pack_uuid(request.events[0].id) if request.events else None, "a request's first event")
+        plain = pack(SealedRequest(request.headers, request.body))
+        prepared = prepare(request, self._sealer.seal(plain, request_label(first)))
+        stored: tuple[Stored, ...] = await self._writer.submit(self._accept, prepared, len(prepared.sealed))
+        return stored
+
+    async def quarantine(self, refusal: Refusal) -> None:
+        packed = must(pack_uuid(refusal.id), "a refusal's id")
+        plain = pack(SealedRefusal(refusal.method, refusal.url, refusal.remote, refusal.headers, refusal.body))
+        sealed = self._sealer.seal(plain, refusal_label(packed))
+        await self._writer.submit(self._quarantine, PreparedRefusal(refusal, packed, sealed), len(sealed))
+
+    # --- delivering ---
+
+    async def claim_due(self, free: Mapping[EndpointId, int], now: Instant, lease_until: Instant) -> Sequence[Claimed]:
+        """A delivery whose event cannot be read would be claimed for ever: it is dead, with `config_error`, at once."""
+        leased: Sequence[Leased] = await self._writer.submit(self._claim, Claim(dict(free), now, lease_until))
+        if not leased:
+            return []
+        events = await self._readers.read(self._reading.events_of, [one.event for one in leased])
+        unreadable = [(one.packed, one.lease) for one in leased if events.get(one.event) is None]
+        if unreadable:
+            await self._writer.submit(self._bury, Bury(unreadable, now))
+        probe.reach(Step.CLAIMED)
+        return [_claimed(one, event) for one in leased if (event := events.get(one.event)) is not None]
+
+    async def next_due_at(self, endpoints: Sequence[EndpointId]) -> Instant | None:
+        return await self._readers.read(self._reading.next_due_at, endpoints, self._node_now())
+
+    async def record(self, result: Result) -> bool:
+        recorded: bool = await self._writer.submit(self._record, result)
+        return recorded
+
+    async def renew(self, leases: Mapping[DeliveryId, Lease], until: Instant) -> Sequence[DeliveryId]:
+        held: Sequence[DeliveryId] = await self._writer.submit(self._renew, Hold(dict(leases), until))
+        return held
+
+    async def release(self, leases: Mapping[DeliveryId, Lease], due_at: Instant) -> None:
+        await self._writer.submit(self._release, Hold(dict(leases), due_at))
+
+    async def void_leases(self, now: Instant) -> int:
+        """None: this store is not embedded. Other nodes hold leases, and those of a dead one lapse by themselves."""
+        return 0
+
+    # --- operating ---
+
+    async def replay(self, replay: Replay, now: Instant) -> int:
+        since = Instant(-FOREVER) if replay.since is None else replay.since
+        until = Instant(FOREVER) if replay.until is None else replay.until
+        slices: list[Span | Named] = []
+        if replay.events is None:
+            slices += await self._readers.read(self._reading.spans, since, until)
+        else:
+            packed = sorted({one for one in map(pack_uuid, replay.events) if one is not None})
+            for start in range(0, len(packed), _NAMED_AT_ONCE):
+                slices.append(Named(packed[start : start + _NAMED_AT_ONCE], since, until))
+        made = 0
+        for some in slices:
+            made += await self._writer.submit(self._replay, ReplaySlice(replay.endpoint, some, replay.state, now))
+        return made
+
+    async def cancel(self, delivery: DeliveryId, now: Instant) -> bool:
+        """NotFound when there is none."""
+        cancelled: bool = await self._writer.submit(self._cancel, Cancel(delivery, now))
+        return cancelled
+
+    async def mark_released(self, refusal: RefusalId, now: Instant) -> None:
+        """NotFound when there is none."""
+        await self._writer.submit(self._released, Release(refusal, now))
+
+    # --- reading ---
+
+    async def event(self, event: EventId) -> StoredEvent:
+        return await self._readers.read(self._reading.event, event)
+
+    async def events(self, where: EventFilter, limit: int, cursor: Cursor | None) -> Page[StoredEvent]:
+        return await self._readers.read(self._reading.events, where, limit, cursor)
+
+    async def delivery(self, delivery: DeliveryId) -> tuple[DeliveryRow, Sequence[AttemptRow]]:
+        return await self._readers.read(self._reading.delivery, delivery)
+
+    async def deliveries(self, where: DeliveryFilter, limit: int, cursor: Cursor | None) -> Page[DeliveryRow]:
+        return await self._readers.read(self._reading.deliveries, where, limit, cursor)
+
+    async def refusal(self, refusal: RefusalId) -> Refusal:
+        return await self._readers.read(self._reading.refusal, refusal)
+
+    async def refusals(self, source: SourceId | None, limit: int, cursor: Cursor | None) -> Page[Refusal]:
+        return await self._readers.read(self._reading.refusals, source, limit, cursor)
+
+    async def counts(self) -> Counts:
+        return await self._readers.read(self._reading.counts)
+
+
+def _claimed(one: Leased, event: StoredEvent) -> Claimed:
+    return Claimed(
+        id=one.id,
+        endpoint=one.endpoint,
+        lease=one.lease,
+        attempts=one.attempts,
+        losses=one.losses,
+        first_attempt_at=one.first_attempt_at,
+        event=event,
+    )
