@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 from aiohttp import ClientSession, web
 
 NODE = Path(__file__).parents[1] / "fault" / "node.py"
@@ -44,6 +45,7 @@ headers = {{ "X-Token" = "{header}" }}
 """
 
 
+@pytest.mark.requirement("X03")
 async def test_no_marker_leaves_the_places_where_it_belongs(tmp_path: Path) -> None:
     delivered = asyncio.Event()
 

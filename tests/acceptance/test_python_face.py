@@ -70,6 +70,7 @@ secrets = ["{SECRET}"]
 """
 
 
+@pytest.mark.requirement("Z15")
 async def test_gateway_mounted_in_fastapi_hands_events_to_handlers(tmp_path: Path) -> None:
     (tmp_path / "hookseal.toml").write_text(CONFIG)
     gateway = hookseal.Gateway(tmp_path / "hookseal.toml")

@@ -121,6 +121,32 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
     await runner.cleanup()
 
 
+@pytest.mark.requirement(
+    "Z17",
+    "Z18",
+    "Z19",
+    "Z20",
+    "Z21",
+    "L02",
+    "L03",
+    "L04",
+    "L05",
+    "L06",
+    "L07",
+    "L08",
+    "L12",
+    "L13",
+    "L14",
+    "L15",
+    "I03",
+    "I05",
+    "I06",
+    "I07",
+    "I08",
+    "I09",
+    "I11",
+    "I13",
+)
 @pytest.mark.parametrize(
     ("provider", "secret", "headers", "body", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
@@ -140,6 +166,7 @@ async def test_signed_vector_gets_its_status(
         assert stored >= 1
 
 
+@pytest.mark.requirement("L09", "L10", "L11")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", VECTORS["sealid_robustness"]["cases"], ids=lambda case: case["id"])
 async def test_seal_id_mode_accepts_what_it_says(gateway: Running, mode: str, case: dict[str, Any]) -> None:
@@ -155,6 +182,7 @@ EVENT = base64.b64decode(VECTORS["cloudevents"][0]["body_b64"])
 STRUCTURED = ("Content-Type", "application/cloudevents+json; charset=utf-8")
 
 
+@pytest.mark.requirement("B24", "B25", "B26", "B27", "B28", "B30", "B31")
 @pytest.mark.parametrize("case", JWT["cases"], ids=lambda case: case["id"])
 async def test_token_gets_its_status(gateway: Running, case: dict[str, Any]) -> None:
     headers = [STRUCTURED]
@@ -173,6 +201,7 @@ async def test_token_gets_its_status(gateway: Running, case: dict[str, Any]) -> 
 GOOD = next(case["authorization"] for case in JWT["cases"] if case["id"] == "JW-ok")
 
 
+@pytest.mark.requirement("B16", "B17", "B18", "B20", "B21", "B22")
 @pytest.mark.parametrize("case", VECTORS["cloudevents"], ids=lambda case: case["id"])
 async def test_cloudevents_envelope_gets_its_status(gateway: Running, case: dict[str, Any]) -> None:
     source = "bankid-ce-ok" if case["id"] == "CE-dup" else f"bankid-{case['id'].lower()}"
@@ -196,6 +225,7 @@ async def ask(gateway: Running, source: str, headers: dict[str, str]) -> tuple[i
         return answer.status, {name.lower(): value for name, value in answer.headers.items()}
 
 
+@pytest.mark.requirement("B04", "B05", "B06", "B07", "B10")
 @pytest.mark.parametrize("case", VECTORS["handshake_receiver"], ids=lambda case: case["id"])
 async def test_handshake_row_holds(gateway: Running, case: dict[str, Any]) -> None:
     asked = dict(case["request_headers"])
@@ -219,6 +249,7 @@ async def test_handshake_row_holds(gateway: Running, case: dict[str, Any]) -> No
         assert headers["allow"] == "OPTIONS, POST"
 
 
+@pytest.mark.requirement("B02")
 async def test_unknown_sources_methods_and_handshakes_of_others_are_refused(gateway: Running) -> None:
     assert (await gateway.post("/in/nobody", b"{}", [])).status == 404
     status, headers = await ask(gateway, str(source_id(*SECRETS[0])), {"WebHook-Request-Origin": "eventgrid.azure.net"})

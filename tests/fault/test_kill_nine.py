@@ -65,6 +65,7 @@ async def test_nothing_is_lost_or_doubled_by_kills_at_random_times(tmp_path: Pat
     assert clients.duplicates > 0
 
 
+@pytest.mark.requirement("Z16")
 async def test_nothing_is_lost_or_doubled_by_a_kill_at_any_step(tmp_path: Path) -> None:
     clients = Clients(seed=2)
     async with sink() as receiver:
