@@ -58,6 +58,14 @@ WRONG = {
         '[[source]] "a" secrets[0]',
         "is not base64",
     ),
+    **{
+        f"rate {rate!a}": (
+            BANKID + f'options = {{ audience = "a", allowed_rate = {rate} }}',
+            '[[source]] "bankid" options.allowed_rate',
+            'must be "*" or a whole number',
+        )
+        for rate in ("0", "-1", "1.5", '"+5"', '"1_000"', '" 100"', '"\u0661\u0660\u0660"')
+    },
     "missing audience": (BANKID, '[[source]] "bankid" options.audience', "is required"),
     "unknown option": (
         BANKID + 'options = { audience = "a", audiense = "b" }',
@@ -114,7 +122,7 @@ WRONG = {
         '[[endpoint]] "core" signing.scheme',
         "name a signing scheme",
     ),
-    "later version's key": (endpoint(**{"as": '"zignsec"'}), '[[endpoint]] "core" as', "not supported in this version"),
+    "as nobody": (endpoint(**{"as": '"zignsek"'}), '[[endpoint]] "core" as', "did you mean `zignsec`?"),
     "egress network": ('[egress]\nallow = ["10.0.0.1/8"]', "[egress] allow[0]", "10.20.0.0/16"),
     "public url over http": ('[server]\npublic_url = "http://hooks.example.com"', "[server] public_url", "https"),
     "two on one address": (
@@ -161,6 +169,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.requirement("B07", "B27", "I10")
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_configuration_ends_in_2_and_one_sentence(name: str, folder: Path) -> None:
     text, key, remedy = WRONG[name]
