@@ -62,7 +62,8 @@ TABLE: dict[Case, _Row] = {
     Case.NOT_PROVEN: _Row(401, "Not proven"),
     Case.ADDRESS: _Row(403, "Address not allowed"),
     Case.ENVELOPE: _Row(400, "Invalid CloudEvents envelope"),
-    Case.MEDIA_TYPE: _Row(415, "Unsupported media type", headers=((b"accept-encoding", b"identity"),)),  # RFC 9110 §12.5.3
+    # The header says which content codings would be read (RFC 9110 §12.5.3).
+    Case.MEDIA_TYPE: _Row(415, "Unsupported media type", headers=((b"accept-encoding", b"identity"),)),
     Case.UNKNOWN_SOURCE: _Row(404, "Not found"),
     Case.METHOD: _Row(405, "Method not allowed"),
     Case.BODY_TOO_LARGE: _Row(413, "Body too large", close=True),

@@ -28,6 +28,7 @@ from hookseal.model import Reason, SourceId
 from hookseal.probe import Step
 from hookseal.receive import answers, core
 from hookseal.receive.answers import Answer, Case
+from hookseal.receive.clock_trust import ClockTrust
 from hookseal.receive.handshake import consent
 from hookseal.receive.keys import Absent, Found, KeySets, Unavailable
 from hookseal.receive.rate import RateLimit
@@ -46,6 +47,7 @@ from hookseal.store.port import (
 
 log = get_logger(__name__)
 
+_OF_TIME = frozenset({Reason.TIMESTAMP_STALE, Reason.TOKEN_EXPIRED, Reason.TOKEN_NOT_YET_VALID})
 _NEVER_KEPT = frozenset({b"cookie", b"proxy-authorization"})
 _QUARANTINE_WAITING = 64
 """Refused requests that may wait to be quarantined; beyond it they are only counted."""
@@ -93,6 +95,7 @@ class Receiver:
         self._planner = planner
         self._key_sets = key_sets
         self._clock = clock
+        self._trust = ClockTrust(clock)
         self._observer = observer
         self._answer_timeout_s = answer_timeout_s
         self._random = random_bytes
@@ -180,12 +183,15 @@ class Receiver:
         await asyncio.gather(*self._quarantining, return_exceptions=True)
 
     async def _receive(self, source: Source, request: Request) -> Answer:
-        now = self._clock.now()
+        now = self._trust.look()
         decision = await self.judge(source, request, now)
         probe.reach(Step.DECIDED)
         match decision:
             case Unavailable(retry_after_s):
                 return answers.answer(Case.KEYS_UNAVAILABLE, retry_after_s=retry_after_s)
+            case core.Refusal(reason) if reason in _OF_TIME and (wait_s := self._trust.doubted_for_s) > 0:
+                log.warning("the clock was set, not refusing", source=source.id, reason=reason.value)
+                return answers.answer(Case.CLOCK_DOUBTED, retry_after_s=wait_s)
             case core.Refusal(reason, media_type):
                 self._refuse(source, request, reason, now)
                 return answers.answer(Case.MEDIA_TYPE) if media_type else answers.refused(source.provider, reason)
