@@ -130,7 +130,8 @@ WRONG = {
         "[server] manage_listen",
         "another port",
     ),
-    "PostgreSQL": ('[store]\nurl = "postgresql://u@h/db"', "[store] url", "not supported in this version"),
+    "PostgreSQL without a database": ('[store]\nurl = "postgresql://u@h"', "[store] url", "USER@HOST/DATABASE"),
+    "PostgreSQL without its keyring": ('[store]\nurl = "postgresql://u@h/db"', "[store] keyring", "that all nodes share"),
     "store in no folder": (
         '[store]\nurl = "sqlite:///none/hookseal.db"\nkeyring = "file:good.key"',
         "[store] url",

@@ -40,10 +40,11 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("identity.normalise", "store.port"): "an event is read from its stored row; the port holds values only",
 }
 
-CONCRETE = {"store.sqlite", "destinations.http", "destinations.handler", "web.server"}
+CONCRETE = {"store.sqlite", "store.postgres", "destinations.http", "destinations.handler", "web.server"}
 MAY_NAME_CONCRETE = {"web.app", "cli"}
 FOREIGN = {
     "apsw": {"store"},
+    "asyncpg": {"store"},
     "aiohttp": {"egress", "simulate", "cli"},
     "granian": {"web"},
     "starlette": {"api"},

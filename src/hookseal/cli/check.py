@@ -71,7 +71,7 @@ def _store_problem(store: "StoreSettings") -> str | None:
     from hookseal.store.keyfile import load_or_create
     from hookseal.store.sqlite.inspection import mismatch
 
-    if not store.path.is_file():
+    if not store.is_embedded or not store.path.is_file():
         return None
     key_path = store.key_path
     if key_path is None:

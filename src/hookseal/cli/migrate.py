@@ -22,6 +22,9 @@ def migrate(
     from hookseal.manage.configuration import judge
     from hookseal.sealing import Keyring
     from hookseal.store.keyfile import load_or_create
+    from hookseal.store.postgres import PostgresStore
+    from hookseal.store.postgres.connection import place_of
+    from hookseal.store.postgres.migrate import migrations as postgres_migrations
     from hookseal.store.sqlite.migrate import migrations
     from hookseal.store.sqlite.store import SqliteStore
 
@@ -30,18 +33,19 @@ def migrate(
     if judgement.faults or judgement.settings is None:
         raise judgement.faults[0]
     store = judgement.settings.store
-    exists = store.path.exists() and store.path.stat().st_size > 0
+    exists = not store.is_embedded or (store.path.exists() and store.path.stat().st_size > 0)
     key_path = store.key_path
     keyring = Keyring.parse(store.keyring) if key_path is None else load_or_create(key_path, exists)
 
     async def bring() -> None:
-        opened = SqliteStore(store.path, keyring)
+        opened = SqliteStore(store.path, keyring) if store.is_embedded else PostgresStore(store.url, keyring)
         await opened.open()
         await opened.close()
 
     asyncio.run(bring())
-    version = migrations()[-1].version
+    version = (migrations() if store.is_embedded else postgres_migrations())[-1].version
+    place = str(store.path) if store.is_embedded else place_of(store.url)
     if json:
-        print_json({"store": str(store.path), "schema": version})
+        print_json({"store": place, "schema": version})
     else:
-        print_text(f"{store.path}: schema {version}")
+        print_text(f"{place}: schema {version}")

@@ -16,6 +16,9 @@ _SQLITE_MAGIC = b"SQLite format 3\0"
 
 def store_faults(store: StoreSettings) -> Iterator[tuple[str, str]]:
     """Key and remedy of each fault. Writes nothing and never waits."""
+    if not store.is_embedded:
+        yield from _given_keyring_faults(store)
+        return
     folder, exists = store.path.parent, os.path.lexists(store.path)
     if not folder.is_dir():
         yield "[store] url", "the folder of the store is not there; make it or name another"
@@ -44,6 +47,19 @@ def store_faults(store: StoreSettings) -> Iterator[tuple[str, str]]:
             "[store] keyring",
             "the key file cannot be made in its folder; make the folder, or change owner or mode",
         )
+
+
+def _given_keyring_faults(store: StoreSettings) -> Iterator[tuple[str, str]]:
+    """A database that several nodes share has one keyring, which is given to each of them and never made by one."""
+    if store.key_path is None:
+        return
+    if not store.key_path.is_file():
+        yield "[store] keyring", "the key file is not there; PostgreSQL needs the keyring that all nodes share"
+        return
+    try:
+        load_or_create(store.key_path, store_exists=True)
+    except ConfigurationError as fault:
+        yield "[store] keyring", fault.remedy
 
 
 def _not_a_store(path: Path) -> str | None:

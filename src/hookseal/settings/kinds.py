@@ -202,18 +202,32 @@ class PublicUrl:
 
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
-    says: str = "sqlite:///PATH"
+    """The path of SQLite is made absolute; the URL of PostgreSQL may name several hosts with commas between them."""
+
+    says: str = "sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 
     def read(self, value: Any, desk: Desk) -> str:
+        if isinstance(value, str) and value.startswith(ENV):  # a URL with a password is a secret
+            value = secret_bytes(value, desk).decode("utf-8", "replace")
         text = Text().read(value, desk)
         if text.startswith(("postgresql:", "postgres:")):
-            raise Unfit("PostgreSQL is not supported in this version; write sqlite:///PATH")
+            return self._postgres(text)
         path = text.removeprefix(SQLITE)
         if path == text or not path or path.endswith("/") or "?" in path or "#" in path:
             raise Unfit("write sqlite:///relative/path or sqlite:////absolute/path")
         if path.startswith(":memory:"):
             raise Unfit("a store in memory would lose what it acknowledged; name a file")
         return SQLITE + str(desk.folder / path)
+
+    def _postgres(self, text: str) -> str:
+        try:
+            parts = urlsplit(text)
+            database = parts.path.strip("/")
+        except ValueError:
+            database = ""
+        if not database or "/" in database or "#" in text or not text.isprintable() or " " in text:
+            raise Unfit("write postgresql://USER@HOST/DATABASE")
+        return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,16 +33,22 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSettings:
-    """url: `sqlite:///relative` or `sqlite:////absolute`; keyring: `file:PATH`, `env:NAME` or the keyring's own text."""
+    """url: `sqlite:///relative`, `sqlite:////absolute` or `postgresql://…`, which may hold a password; keyring:
+    `file:PATH`, `env:NAME` or the keyring's own text."""
 
-    url: str = "sqlite:///hookseal.db"
+    url: str = field(default="sqlite:///hookseal.db", repr=False)
     keyring: str = field(default="file:hookseal.key", repr=False)
     retain_days: int = 30
     dedupe_days: int = 400
 
     @property
+    def is_embedded(self) -> bool:
+        """A file of this machine, made when it is not there; else a PostgreSQL database."""
+        return self.url.startswith(SQLITE)
+
+    @property
     def path(self) -> Path:
-        """The SQLite file."""
+        """The SQLite file. Of an embedded store only."""
         return Path(self.url.removeprefix(SQLITE))
 
     @property

@@ -49,14 +49,23 @@ def _value(row: Row, value: Any) -> Any:
             return {"policy": value.policy, **given} if given else value.policy
         case str() if row.name == "keyring":
             return value if value.startswith(FILE) else MASK
-        case str() if row.name == "url" and "?" in value:
-            return f"{value.partition('?')[0]}?{MASK}"
+        case str() if row.name == "url" and ("?" in value or "@" in value):
+            return _masked_url(value)
         case Mapping():
             return {name: MASK if row.secret else one for name, one in value.items()}
         case tuple():
             return [MASK if row.secret else one for one in value]
         case _:
             return value
+
+
+def _masked_url(url: str) -> str:
+    """Without query and password."""
+    place, asked, _ = url.partition("?")
+    scheme, _, rest = place.partition("://")
+    user, at, host = rest.rpartition("@")
+    name, colon, _ = user.partition(":")
+    return f"{scheme}://{name}{colon and ':' + MASK}{at}{host}" + (f"?{MASK}" if asked else "")
 
 
 def toml_value(value: Any) -> str:

@@ -41,6 +41,7 @@ from hookseal.sealing import Keyring
 from hookseal.settings import Settings
 from hookseal.store.keyfile import load_or_create
 from hookseal.store.port import Refusal, Store
+from hookseal.store.postgres import PostgresStore
 from hookseal.store.sqlite import SqliteStore
 from hookseal.web.receiving import PREFIX, Limits, Receive, Receiving, Scope, Send, own_path, respond
 from hookseal.web.server import parse_listen
@@ -242,9 +243,13 @@ class Gateway:
     def _build_endpoint(self, id: EndpointId) -> Endpoint:
         return build_endpoint(next(row for row in self.settings.endpoints if row.id == id))
 
-    def _open_store(self) -> SqliteStore:
-        path = self.settings.store.path
-        key_path = self.settings.store.key_path
+    def _open_store(self) -> Store:
+        store = self.settings.store
+        key_path = store.key_path
+        if not store.is_embedded:
+            given = Keyring.parse(store.keyring) if key_path is None else load_or_create(key_path, store_exists=True)
+            return PostgresStore(store.url, given, clock=self._clock)
+        path = store.path
         if key_path is None:
             keyring = Keyring.parse(self.settings.store.keyring)
         else:
@@ -264,7 +269,7 @@ class Gateway:
         own = tuple(parse_listen(text) for text in listeners if _is_address(parse_listen(text)[0]))
         return GuardedClient(EgressPolicy(allow=row.allow, allow_http=row.allow_http, own=own))
 
-    def _manage(self, store: SqliteStore, engine: Engine, receiver: Receiver, read: ReadEvent) -> Any:
+    def _manage(self, store: Store, engine: Engine, receiver: Receiver, read: ReadEvent) -> Any:
         async def judge_again(refusal: Refusal) -> ReleaseOutcome:
             return await release(receiver, refusal)
 
