@@ -962,3 +962,34 @@ class StoreContract:
         assert 3 <= len(kept) <= 4
         await store.quarantine(new_refusal(body=hashlib.shake_256(b"x").digest(30_000)))
         assert [one.id for one in (await store.refusals(None, 50, None)).rows] == [one.id for one in kept]
+
+    # --- what the gateway keeps for itself ---
+
+    async def test_what_is_kept_is_there_again_after_a_crash(self, stores: Stores) -> None:
+        store = await stores.open()
+        assert await store.kept("consents") == {}
+        assert await store.keep("consents", "a", b"one") == b"one"
+        assert await store.keep("consents", "a", b"two") == b"two"
+        await store.keep("consents", "b", b"")
+        await store.keep("issuer", "a", b"other shelf")
+        assert await (await stores.after_a_crash(store)).kept("consents") == {"a": b"two", "b": b""}
+
+    async def test_of_several_that_keep_at_once_one_wins(self, stores: Stores) -> None:
+        store = await stores.open()
+        stand = await asyncio.gather(*(store.keep("issuer", "key", b"%d" % n, replace=False) for n in range(8)))
+        assert len(set(stand)) == 1
+        assert await store.keep("issuer", "key", b"late", replace=False) == stand[0]
+        assert await store.kept("issuer") == {"key": stand[0]}
+
+    async def test_what_is_forgotten_is_gone_and_may_be_forgotten_twice(self, stores: Stores) -> None:
+        store = await stores.open()
+        await store.keep("consents", "a", b"one")
+        await store.forget("consents", "a")
+        await store.forget("consents", "a")
+        assert await store.kept("consents") == {}
+
+    async def test_what_is_kept_lies_sealed(self, stores: Stores) -> None:
+        store = await stores.open()
+        await store.keep("issuer", "key", b"a private key that nobody may read")
+        await stores.close(store)
+        assert b"private key" not in await stores.bytes_on_disk()

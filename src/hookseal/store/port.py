@@ -313,6 +313,22 @@ class Store(Protocol):
 
     async def mark_released(self, refusal: RefusalId, now: Instant) -> None: ...
 
+    # what the gateway keeps for itself
+    async def keep(self, shelf: str, name: str, value: bytes, *, replace: bool = True) -> bytes:
+        """Keep a value, sealed, under a name; returns what stands there now.
+
+        replace  False leaves a value that is there already: of several nodes that make a key, one wins.
+        """
+        ...
+
+    async def kept(self, shelf: str) -> Mapping[str, bytes]:
+        """All values of one shelf by name; a value that does not open under the keyring raises SealBroken."""
+        ...
+
+    async def forget(self, shelf: str, name: str) -> None:
+        """Drop a value; nothing happens when there is none."""
+        ...
+
     # reading
     async def event(self, event: EventId) -> StoredEvent:
         """NotFound when there is none."""

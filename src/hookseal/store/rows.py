@@ -27,6 +27,10 @@ def refusal_label(packed: bytes) -> str:
     return f"refusal|{packed.hex()}"
 
 
+def kept_label(shelf: str, name: str) -> str:
+    return f"kept|{shelf}|{name}"
+
+
 class Opening:
     """Opens what rows hold sealed."""
 
@@ -55,6 +59,10 @@ class Opening:
             return self.refusal(row)
         except SealBroken:
             return _refusal(row, "", None, None)
+
+    def kept(self, shelf: str, row: Row) -> tuple[str, bytes]:
+        """SealBroken when the value does not open."""
+        return row[0], self._sealer.unseal(row[1], kept_label(shelf, row[0]))
 
 
 def _event_row(row: Row, *more_flags: str) -> EventRow:

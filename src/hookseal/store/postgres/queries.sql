@@ -381,3 +381,20 @@ SELECT endpoint, count(*) FROM deliveries WHERE state = 'dead' AND state <> 'del
 -- count_quarantine --
 -- Rows of the quarantine.
 SELECT count(*) FROM quarantine;
+
+-- keep --
+-- Keep a value in place of what was there.
+INSERT INTO kept (shelf, name, sealed) VALUES ($1, $2, $3)
+ON CONFLICT (shelf, name) DO UPDATE SET sealed = excluded.sealed;
+
+-- keep_new --
+-- Keep a value where there is none.
+INSERT INTO kept (shelf, name, sealed) VALUES ($1, $2, $3) ON CONFLICT (shelf, name) DO NOTHING;
+
+-- forget --
+-- Drop a value.
+DELETE FROM kept WHERE shelf = $1 AND name = $2;
+
+-- read_kept --
+-- All values of one shelf.
+SELECT name, sealed FROM kept WHERE shelf = $1 ORDER BY name;

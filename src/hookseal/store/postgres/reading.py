@@ -39,6 +39,9 @@ class Reading:
     def __init__(self, sealer: Sealer) -> None:
         self._opening = Opening(sealer)
 
+    async def kept(self, connection: Connection, shelf: str) -> Mapping[str, bytes]:
+        return dict(self._opening.kept(shelf, row) for row in await _fetch(connection, "read_kept", shelf))
+
     # --- events ---
 
     async def event(self, connection: Connection, event: EventId) -> StoredEvent:

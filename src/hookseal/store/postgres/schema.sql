@@ -119,6 +119,14 @@ CREATE TABLE quarantine (
 ALTER TABLE quarantine ALTER COLUMN sealed SET STORAGE EXTERNAL;
 CREATE INDEX quarantine_source ON quarantine (source, id);
 
+-- What the gateway keeps for itself, by shelf and name: consents of endpoints, the key of our own issuer. Few and small.
+CREATE TABLE kept (
+    shelf text NOT NULL,
+    name text NOT NULL,
+    sealed bytea NOT NULL,
+    PRIMARY KEY (shelf, name)
+);
+
 -- Deliveries and events as readers see them; the columns stand in the order of `store/rows.py`.
 CREATE VIEW delivery_rows AS
 SELECT

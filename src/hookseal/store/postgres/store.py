@@ -39,9 +39,10 @@ from hookseal.store.port import (
     Stored,
     StoredEvent,
 )
-from hookseal.store.postgres import leasing, quarantining
+from hookseal.store.postgres import keeping, leasing, quarantining
 from hookseal.store.postgres.accepting import accept, prepare
 from hookseal.store.postgres.connection import Hosts
+from hookseal.store.postgres.keeping import Keep
 from hookseal.store.postgres.leasing import Bury, Cancel, Claim, Claiming, Hold, Leased
 from hookseal.store.postgres.migrate import bring
 from hookseal.store.postgres.quarantining import PreparedRefusal, Quarantining, Release
@@ -49,7 +50,7 @@ from hookseal.store.postgres.readers import Readers
 from hookseal.store.postgres.reading import Reading
 from hookseal.store.postgres.replaying import Named, NewDeliveryId, Replaying, ReplaySlice, Span
 from hookseal.store.postgres.writer import Handler, Writer
-from hookseal.store.rows import refusal_label, request_label
+from hookseal.store.rows import kept_label, refusal_label, request_label
 
 _NAMED_AT_ONCE = 1000
 
@@ -111,6 +112,7 @@ class PostgresStore:
         self._bury = Handler("bury", 7, leasing.bury)
         self._replay = Handler("replay", 8, Replaying(new_delivery_id).apply)
         self._released = Handler("mark_released", 9, quarantining.mark_released)
+        self._keep = Handler("keep", 11, keeping.apply)
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply)
 
     def _node_now(self) -> Instant | None:
@@ -204,6 +206,19 @@ class PostgresStore:
     async def mark_released(self, refusal: RefusalId, now: Instant) -> None:
         """NotFound when there is none."""
         await self._writer.submit(self._released, Release(refusal, now))
+
+    # --- what the gateway keeps for itself ---
+
+    async def keep(self, shelf: str, name: str, value: bytes, *, replace: bool = True) -> bytes:
+        sealed = self._sealer.seal(value, kept_label(shelf, name))
+        await self._writer.submit(self._keep, Keep(shelf, name, sealed, replace), len(sealed))
+        return value if replace else (await self.kept(shelf))[name]
+
+    async def kept(self, shelf: str) -> Mapping[str, bytes]:
+        return await self._readers.read(self._reading.kept, shelf)
+
+    async def forget(self, shelf: str, name: str) -> None:
+        await self._writer.submit(self._keep, Keep(shelf, name, None))
 
     # --- reading ---
 

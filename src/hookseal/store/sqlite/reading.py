@@ -43,6 +43,9 @@ class Reading:
     def __init__(self, sealer: Sealer) -> None:
         self._opening = Opening(sealer)
 
+    def kept(self, connection: apsw.Connection, shelf: str) -> Mapping[str, bytes]:
+        return dict(self._opening.kept(shelf, row) for row in fetch(connection, QUERIES["read_kept"], {"shelf": shelf}))
+
     # --- events ---
 
     def event(self, connection: apsw.Connection, event: EventId) -> StoredEvent:

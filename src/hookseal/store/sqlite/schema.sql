@@ -159,6 +159,14 @@ CREATE UNIQUE INDEX quarantine_id ON quarantine (id);
 CREATE INDEX quarantine_source ON quarantine (source);
 CREATE INDEX quarantine_bytes ON quarantine (bytes);
 
+-- What the gateway keeps for itself, by shelf and name: consents of endpoints, the key of our own issuer. Few and small.
+CREATE TABLE kept (
+    shelf TEXT NOT NULL,
+    name TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (shelf, name)
+) STRICT, WITHOUT ROWID;
+
 -- Deliveries and events as readers see them. CROSS JOIN: SQLite then begins with the deliveries, and stops at a page's end.
 CREATE VIEW delivery_rows AS
 SELECT

@@ -43,9 +43,9 @@ from hookseal.store.port import (
     Stored,
     StoredEvent,
 )
-from hookseal.store.rows import refusal_label, request_label
+from hookseal.store.rows import kept_label, refusal_label, request_label
 from hookseal.store.sql import slices
-from hookseal.store.sqlite import leasing, quarantining
+from hookseal.store.sqlite import keeping, leasing, quarantining
 from hookseal.store.sqlite.accepting import Accepting, prepare
 from hookseal.store.sqlite.checkpoint import BOUND_PAGES, START_PAGES, Checkpointer, begin_log_anew
 from hookseal.store.sqlite.connection import (
@@ -58,6 +58,7 @@ from hookseal.store.sqlite.connection import (
     open_writer,
 )
 from hookseal.store.sqlite.faults import fault_of
+from hookseal.store.sqlite.keeping import Keep
 from hookseal.store.sqlite.leasing import Bury, Cancel, Claim, Claiming, Hold, Leased
 from hookseal.store.sqlite.lock import Lock
 from hookseal.store.sqlite.migrate import QUERIES, inspect, migrate, migrations, note_keyring
@@ -148,6 +149,7 @@ class SqliteStore:
         self._bury = Handler("bury", 7, leasing.bury)
         self._replay = Handler("replay", 8, room.or_refuse(replaying.apply))
         self._released = Handler("mark_released", 9, quarantining.mark_released)
+        self._keep = Handler("keep", 11, keeping.apply)
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply)
 
     # --- opening and closing ---
@@ -281,6 +283,19 @@ class SqliteStore:
     async def mark_released(self, refusal: RefusalId, now: Instant) -> None:
         """NotFound when there is none."""
         await self._writer.submit(self._released, Release(refusal, now))
+
+    # --- what the gateway keeps for itself ---
+
+    async def keep(self, shelf: str, name: str, value: bytes, *, replace: bool = True) -> bytes:
+        sealed = self._sealer.seal(value, kept_label(shelf, name))
+        await self._writer.submit(self._keep, Keep(shelf, name, sealed, replace), len(sealed))
+        return value if replace else (await self.kept(shelf))[name]
+
+    async def kept(self, shelf: str) -> Mapping[str, bytes]:
+        return await self._read(self._reading.kept, shelf)
+
+    async def forget(self, shelf: str, name: str) -> None:
+        await self._writer.submit(self._keep, Keep(shelf, name, None))
 
     # --- reading ---
 

@@ -1,0 +1,25 @@
+"""Writes what the gateway keeps for itself. A few small values; what they mean is not known here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hookseal.store.postgres.writer import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """sealed: None drops the value. replace: whether a value that is there already gives way."""
+
+    shelf: str
+    name: str
+    sealed: bytes | None
+    replace: bool = True
+
+
+async def apply(transaction: Transaction, batch: Sequence[Keep]) -> Sequence[None]:
+    for one in batch:
+        if one.sealed is None:
+            await transaction.run("forget", one.shelf, one.name)
+        else:
+            await transaction.run("keep" if one.replace else "keep_new", one.shelf, one.name, one.sealed)
+    return [None] * len(batch)
