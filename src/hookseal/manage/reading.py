@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 
 from hookseal import catalogue
 from hookseal.identity import normalise
+from hookseal.logs import get_logger
 from hookseal.model import Event, ProviderId
 from hookseal.settings import SourceSettings
-from hookseal.store.port import StoredEvent
+from hookseal.store.port import UNREADABLE, StoredEvent
+
+log = get_logger(__name__)
 
 UNKNOWN_PROVIDER = ProviderId("unknown")
 
@@ -29,7 +32,23 @@ def event_reader(sources: Sequence[SourceSettings]) -> Callable[[StoredEvent], E
     return read
 
 
-def _as_stored(stored: StoredEvent) -> Event:
+def shown(read: Callable[[StoredEvent], Event]) -> Callable[[StoredEvent], Event]:
+    """The same for showing: an event that cannot be read is shown as it was stored, and takes no list along.
+
+    Not for sending. There a failure is a failed try, and what an endpoint has once got cannot be taken back.
+    """
+
+    def read_or_show(stored: StoredEvent) -> Event:
+        try:
+            return read(stored)
+        except Exception as error:  # a fault of ours with one event, such as too little memory
+            log.error("event not read", event_id=stored.row.id, source=stored.row.source, exc_info=error)
+            return _as_stored(stored, UNREADABLE)
+
+    return read_or_show
+
+
+def _as_stored(stored: StoredEvent, *more_flags: str) -> Event:
     row = stored.row
     return Event(
         id=row.id,
@@ -42,6 +61,6 @@ def _as_stored(stored: StoredEvent) -> Event:
         subject=row.subject,
         provider_type=row.provider_type,
         provider_id=row.provider_id,
-        flags=row.flags,
+        flags=(*row.flags, *more_flags),
         payload_base64=base64.b64encode(stored.body).decode(),
     )

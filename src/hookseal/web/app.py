@@ -28,7 +28,7 @@ from hookseal.errors import CannotDecide, ConfigurationError
 from hookseal.logs import get_logger
 from hookseal.manage.configuration import load
 from hookseal.manage.operations import Management, ReadEvent
-from hookseal.manage.reading import event_reader
+from hookseal.manage.reading import event_reader, shown
 from hookseal.manage.release import Released, ReleaseOutcome, SourceGone, StillRefused
 from hookseal.message import Request
 from hookseal.model import EndpointId, Flag, SourceId
@@ -169,7 +169,7 @@ class Gateway:
                 observer=self.metrics,
                 answer_timeout_s=self.settings.server.answer_timeout_s,
             )
-            self._management = self._manage(store, engine, receiver, read)
+            self._management = self._manage(store, engine, receiver, shown(read))
             await engine.start()
             stack.push_async_callback(engine.stop, self.settings.server.drain_s)
             stack.push_async_callback(receiver.drain)
@@ -257,9 +257,9 @@ class Gateway:
         return SqliteStore(path, keyring, clock=self._clock)
 
     def _key_set_fetched(self, url: str, succeeded: bool) -> None:
-        for source in self._sources.values():
-            if source.jwks_url == url:
-                self.metrics.key_set_fetched(source.id, succeeded)
+        for one in self._sources.values():
+            if one.jwks_url == url:
+                self.metrics.key_set_fetched(one.id, succeeded)
 
     def _open_egress(self) -> Egress:
         if self._given_egress is not None:
