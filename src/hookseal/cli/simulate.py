@@ -5,10 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AsyncExitStack
+
     from rich.console import Console
 
     from hookseal.catalogue import Provider
-    from hookseal.simulate.provider import Consent, Try
+    from hookseal.simulate.cases.sender import Sender
+    from hookseal.simulate.faults import Fault
+    from hookseal.simulate.provider import Consent, Simulator, Try
 
 
 def register(app: typer.Typer) -> None:
@@ -32,25 +37,33 @@ def simulate(
     count: Annotated[int, typer.Option(min=1, help="How many new events of it.")] = 1,
     rate: Annotated[float | None, typer.Option(help="At most so many requests a second.")] = None,
     speed: Annotated[float, typer.Option(help="Makes the waits between tries so many times shorter.")] = 1.0,
-    fault: Annotated[list[str] | None, typer.Option(metavar="KIND", help="Not in this version.")] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND",
+            help="Send this fault instead of good traffic, and say how it was answered; may be repeated. "
+            "A wrong KIND lists them.",
+        ),
+    ] = None,
     listen: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Where the issuer's key set is served. Default: a free port."),
     ] = None,
-    assess: Annotated[bool, typer.Option("--assess", help="Not in this version.")] = False,
+    assess: Annotated[
+        bool, typer.Option("--assess", help="Judge the receiver over all cases that a correct one handles.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="With --assess: the report as one JSON document.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Show what the provider can send.")] = False,
 ) -> None:
-    """Behave as the provider does: handshake, signature, format, retries. Exits 0 when everything was acknowledged."""
+    """Behave as the provider does: handshake, signature, format, retries. Exits 0 when everything was acknowledged.
+
+    With --fault or --assess it exits 0 when every answer was that of a correct receiver.
+    """
     from hookseal import catalogue
     from hookseal.cli import given
     from hookseal.errors import ConfigurationError
     from hookseal.model import ProviderId
 
-    for name, asked in (("--fault", fault), ("--assess", assess)):
-        if asked:
-            raise ConfigurationError(
-                given.PLACE, name, "is not in this version, which sends good traffic only; leave it out"
-            )
     entry = catalogue.provider(ProviderId(provider))
     if list_:
         _show_examples(entry)
@@ -59,6 +72,10 @@ def simulate(
         raise ConfigurationError(given.PLACE, "--to", "give the URL of the receiver")
     if (rate is not None and not 0 < rate <= 1_000_000) or not 0 < speed <= 1_000_000:
         raise ConfigurationError(given.PLACE, "--speed" if rate is None else "--rate", "give a number above 0")
+    if assess and (fault or event is not None or count != 1):
+        raise ConfigurationError(given.PLACE, "--assess", "sends what it needs; leave out --fault, --event and --count")
+    if json_ and not assess:
+        raise ConfigurationError(given.PLACE, "--json", "goes with --assess; leave it out")
     secrets = given.secrets([secret] if secret is not None else [], [secret_file] if secret_file is not None else [])
     if len(secrets) > 1:
         raise ConfigurationError(given.PLACE, "--secret", "give it once, as text or as a file")
@@ -68,8 +85,9 @@ def simulate(
     plan = _Plan(
         entry, to, secrets[0] if secrets else None, given.options(set_ or ()), event, count, rate, speed, listen
     )
+    faults = plan.faults(fault or ())
     try:
-        done = asyncio.run(plan.run())
+        done = asyncio.run(plan.assess(json_) if assess else plan.play(faults) if faults else plan.run())
     except ExceptionGroup as group:  # the reader has left while several events were under way
         if group.subgroup(BrokenPipeError) is None:
             raise
@@ -94,6 +112,7 @@ class _Plan:
         listen: str | None,
     ) -> None:
         from hookseal.cli import given
+        from hookseal.clock import SystemClock
         from hookseal.egress.policy import EgressPolicy, Refusal
         from hookseal.errors import ConfigurationError
         from hookseal.schemes.jose import private_key_of
@@ -106,6 +125,7 @@ class _Plan:
         judged = self.policy.judge_url(to)
         if isinstance(judged, Refusal):
             raise ConfigurationError(given.PLACE, "--to", judged.message)
+        self.target = judged
         examples = examples_of(entry)
         if event is not None and event not in examples:
             raise ConfigurationError(given.PLACE, "--event", f"there is no {event!a}; choose {', '.join(examples)}")
@@ -124,53 +144,133 @@ class _Plan:
             )
         else:
             self.keys = SigningKeys(secret=secret)
+        self.clock = SystemClock()
         self.entry, self.to, self.count, self.rate, self.speed, self.listen = entry, to, count, rate, speed, listen
 
+    def faults(self, asked: "Sequence[str]") -> "list[Fault]":
+        """The faults of these names. ConfigurationError, naming those that make sense here, for any other."""
+        from hookseal.cli import given
+        from hookseal.errors import ConfigurationError
+        from hookseal.simulate.faults import ABOUT, faults_of
+
+        known = faults_of(self.scheme)
+        for name in asked:
+            if name not in known:
+                why = f"makes no sense for {self.entry.id}" if name in tuple(ABOUT) else "is unknown"
+                raise ConfigurationError(given.PLACE, "--fault", f"{name!a} {why}; choose {', '.join(known)}")
+        return [fault for name in asked for fault in known if fault == name]
+
     async def run(self) -> bool:
+        """Good traffic, with the provider's retries."""
         import os
-        import random
         from contextlib import AsyncExitStack
 
-        from hookseal.cli import given
         from hookseal.cli.printing import say
-        from hookseal.clock import SystemClock
-        from hookseal.egress.client import GuardedClient
         from hookseal.simulate.examples import calls_of
-        from hookseal.simulate.provider import Simulator
-        from hookseal.web.server import serving
 
-        clock = SystemClock()
-        egress = GuardedClient(self.policy)
         printed = _Printed()
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(egress.close)
-            if self.issuer is not None:
-                listen = self.listen or "127.0.0.1:0"
-                address = await stack.enter_async_context(
-                    serving(self.issuer, listen, place=given.PLACE, key="--listen")
-                )
-                say("the receiver's options for these tokens:")
-                say(f'  issuer = "{getattr(self.scheme, "issuer", "")}"')
-                say(f'  jwks_url = "{self.issuer.jwks_url(address.url)}"')
-            elif self.listen is not None:
-                say(f"{self.entry.id} has no key set: nothing is served on {self.listen}")
-            simulator = Simulator(
-                provider=self.entry,
-                scheme=self.scheme,
-                keys=self.keys,
-                url=self.to,
-                egress=egress,
-                clock=clock,
-                watcher=printed,
-                jitter=random.random,
-                speed=self.speed,
-                per_second=self.rate,
-            )
+            simulator = await self._simulator(stack, printed)
             done = await simulator.play(
-                (lambda: calls_of(self.entry, self.example, clock.now(), os.urandom)) for _ in range(self.count)
+                (lambda: calls_of(self.entry, self.example, self.clock.now(), os.urandom)) for _ in range(self.count)
             )
         say(printed.summary)
         return done
+
+    async def play(self, faults: "Sequence[Fault]") -> bool:
+        """Each fault, with a new event each time. Without consent nothing is sent, as ever."""
+        import random
+        from contextlib import AsyncExitStack
+
+        from hookseal.cli.printing import console
+        from hookseal.cli.simulate_report import FaultLines
+        from hookseal.simulate.faults import FaultPlayer
+        from hookseal.simulate.wire import SocketWire
+
+        async with AsyncExitStack() as stack:
+            simulator = await self._simulator(stack, _Printed())
+            if not await simulator.subscribe():
+                return False
+            player = FaultPlayer(
+                sender=self._sender,
+                wire=SocketWire(self.target, self.clock),
+                clock=self.clock,
+                rate=simulator.rate,
+                jitter=random.random,
+                told=FaultLines(console(), self.entry.name).played,
+                speed=self.speed,
+            )
+            done = [await player.play(fault, self.example.name) for fault in faults for _ in range(self.count)]
+        return all(done)
+
+    async def assess(self, as_json: bool) -> bool:
+        """All cases, and the report."""
+        from contextlib import AsyncExitStack
+
+        from hookseal.cli.printing import print_json
+        from hookseal.cli.simulate_report import Report, report_console, report_json
+        from hookseal.simulate.assess import Assessor
+        from hookseal.simulate.wire import SocketWire
+
+        findings = []
+        report = Report(report_console())
+        async with AsyncExitStack() as stack:
+            await self._serve_keys(stack)
+            wire = SocketWire(self.target, self.clock)
+            async for finding in Assessor(self._sender, wire, self.clock, per_second=self.rate).findings():
+                findings.append(finding)
+                if not as_json:
+                    report.found(finding)
+        if as_json:
+            print_json(report_json(self.entry.id, self.to, findings))
+        else:
+            report.ended(findings)
+        return all(finding.ok for finding in findings)
+
+    @property
+    def _sender(self) -> "Sender":
+        import os
+
+        from hookseal.simulate.cases.sender import Sender
+
+        return Sender(provider=self.entry, scheme=self.scheme, keys=self.keys, url=self.to, random_bytes=os.urandom)
+
+    async def _simulator(self, stack: "AsyncExitStack", printed: "_Printed") -> "Simulator":
+        import random
+
+        from hookseal.egress.client import GuardedClient
+        from hookseal.simulate.provider import Simulator
+
+        egress = GuardedClient(self.policy)
+        stack.push_async_callback(egress.close)
+        await self._serve_keys(stack)
+        return Simulator(
+            provider=self.entry,
+            scheme=self.scheme,
+            keys=self.keys,
+            url=self.to,
+            egress=egress,
+            clock=self.clock,
+            watcher=printed,
+            jitter=random.random,
+            speed=self.speed,
+            per_second=self.rate,
+        )
+
+    async def _serve_keys(self, stack: "AsyncExitStack") -> None:
+        """Publish the issuer's key set while the stack lasts, where the provider has an issuer."""
+        from hookseal.cli import given
+        from hookseal.cli.printing import say
+        from hookseal.web.server import serving
+
+        if self.issuer is not None:
+            listen = self.listen or "127.0.0.1:0"
+            address = await stack.enter_async_context(serving(self.issuer, listen, place=given.PLACE, key="--listen"))
+            say("the receiver's options for these tokens:")
+            say(f'  issuer = "{getattr(self.scheme, "issuer", "")}"')
+            say(f'  jwks_url = "{self.issuer.jwks_url(address.url)}"')
+        elif self.listen is not None:
+            say(f"{self.entry.id} has no key set: nothing is served on {self.listen}")
 
 
 class _Printed:

@@ -5,14 +5,16 @@ says nothing of it. Cases go one after another, so that an answer belongs to its
 keep to the rate that the receiver's handshake granted.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from hookseal.clock import Clock
+from hookseal.egress.port import Reply
 from hookseal.simulate.cases import cases_of
 from hookseal.simulate.cases.sender import Sender
-from hookseal.simulate.cases.vocabulary import Case
-from hookseal.simulate.provider import Rate
+from hookseal.simulate.cases.vocabulary import GRAVE, LEAKED, Case, Group
+from hookseal.simulate.provider import Rate, consent_in
 from hookseal.simulate.wire import Answer, Manner, Sent, Wire
 
 _PATIENCE_S = 15.0
@@ -37,6 +39,10 @@ class Finding:
         return not self.fault
 
     @property
+    def grave(self) -> bool:
+        return self.fault in GRAVE
+
+    @property
     def got(self) -> str:
         """What came back, short: statuses, each once, in their order; reasons where none came."""
         said = [
@@ -48,16 +54,23 @@ class Finding:
 class Assessor:
     """Plays one provider's cases against one receiver.
 
+    per_second  how many requests are begun in a second at most, beside the rate that the receiver grants.
     patience_s  how long a connection that fell silent is watched.
     """
 
     def __init__(
-        self, sender: Sender, wire: Wire, clock: Clock, *, rate: Rate | None = None, patience_s: float = _PATIENCE_S
+        self,
+        sender: Sender,
+        wire: Wire,
+        clock: Clock,
+        *,
+        per_second: float | None = None,
+        patience_s: float = _PATIENCE_S,
     ) -> None:
         self._sender = sender
         self._wire = wire
         self._clock = clock
-        self._rate = rate
+        self._rate = Rate(clock, per_second)
         self._patience_s = patience_s
         self._silences = 0
 
@@ -67,18 +80,24 @@ class Assessor:
             requests = case.make(self._clock.now())
             if requests:
                 answers = await self._answers(case, requests)
-                yield Finding(case=case, answers=answers, fault=fault_in(case, requests, answers))
+                finding = Finding(case=case, answers=answers, fault=fault_in(case, requests, answers))
+                if case.group is Group.HANDSHAKE and finding.ok:
+                    self._keep_to_granted(answers[0])
+                yield finding
 
     async def _answers(self, case: Case, requests: Sequence[Sent]) -> tuple[Answer, ...]:
         if not case.at_once:
             return tuple([await self._exchange(sent) for sent in requests])
-        import asyncio
-
         return tuple(await asyncio.gather(*(self._exchange(sent) for sent in requests)))
 
+    def _keep_to_granted(self, answer: Answer) -> None:
+        handshake = self._sender.provider.handshake
+        if handshake is not None and answer.status is not None:
+            consent = consent_in(Reply(status=answer.status, headers=answer.headers), handshake.origins[0])
+            self._rate.per_minute = consent.rate_per_min if consent.granted else self._rate.per_minute
+
     async def _exchange(self, sent: Sent) -> Answer:
-        if self._rate is not None:
-            await self._rate.turn()
+        await self._rate.turn()
         timeout_s = self._sender.provider.sending.timeout_s
         if sent.manner is Manner.STALLED:
             timeout_s = self._patience_s
@@ -95,7 +114,7 @@ def fault_in(case: Case, requests: Sequence[Sent], answers: Sequence[Answer]) ->
     pairs = [(sent, answer) for sent, answer in zip(requests, answers, strict=True) if sent.manner is not Manner.LEFT]
     for sent, answer in pairs:
         if _leaks(sent, answer):
-            return "THE ANSWER HOLDS THE SECRET OR THE RIGHT SIGNATURE: whoever asks can forge."
+            return LEAKED
     return next((fault for _, answer in pairs if (fault := case.expected.fault_in(answer))), "")
 
 

@@ -9,7 +9,6 @@ Events go at the same time up to `concurrency`; the calls of one event go one af
 
 import asyncio
 import re
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,15 +17,16 @@ from typing import Protocol
 from hookseal.catalogue import Provider
 from hookseal.clock import Clock, Instant, plus, seconds_between
 from hookseal.delivery import retry_after
-from hookseal.delivery.policy import POLICIES, RetryPolicy
+from hookseal.delivery.consent import Consent as Consent
+from hookseal.delivery.consent import consent_in as consent_in
+from hookseal.delivery.pace import Pace
+from hookseal.delivery.policy import RetryPolicy, of_provider
 from hookseal.delivery.schedule import next_attempt_at
 from hookseal.egress.port import Egress, Failure, Reply
 from hookseal.message import Request, headers_of
 from hookseal.schemes.verdict import Scheme, SigningKeys
 from hookseal.simulate.examples import Call
 
-_MINUTE_S = 60.0
-_RATE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _LONGEST_CALL_S = 30.0
 
 
@@ -36,25 +36,6 @@ class Fate(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     AGAIN = "again"
     GIVEN_UP = "given_up"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Consent:
-    """The receiver's answer to the handshake.
-
-    status        None when there was no answer; `reason` then says why, as a code of failed attempts.
-    rate_per_min  what was granted; None is no limit.
-    problem       what keeps it from being a consent, as a sentence; "" when it is one.
-    """
-
-    status: int | None
-    reason: str | None = None
-    rate_per_min: int | None = None
-    problem: str = ""
-
-    @property
-    def granted(self) -> bool:
-        return not self.problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,30 +71,30 @@ class Rate:
     """At most so many starts in any minute, and so many in a second; retries count as everything else does."""
 
     def __init__(self, clock: Clock, per_second: float | None = None) -> None:
-        self.per_minute: int | None = None
+        self._minute = Pace()
         self._per_second = per_second
         self._clock = clock
         self._turn = asyncio.Lock()
-        self._starts: deque[Instant] = deque()
         self._next: Instant | None = None
+
+    @property
+    def per_minute(self) -> int | None:
+        return self._minute.per_minute
+
+    @per_minute.setter
+    def per_minute(self, granted: int | None) -> None:
+        self._minute.per_minute = granted
 
     async def turn(self) -> None:
         """Wait until one more may start."""
         async with self._turn:
             now = self._clock.now()
-            free = max(now, self._next or now, self._free_in_minute(now))
+            free = max(self._next or now, self._minute.free_at(now))
             if free > now:
                 await pause(self._clock, seconds_between(now, free))
             if self._per_second is not None:
                 self._next = plus(free, 1 / self._per_second)
-            self._starts.append(free)
-
-    def _free_in_minute(self, now: Instant) -> Instant:
-        while self._starts and self._starts[0] <= plus(now, -_MINUTE_S):
-            self._starts.popleft()
-        if self.per_minute is None or len(self._starts) < self.per_minute:
-            return now
-        return plus(self._starts[-self.per_minute], _MINUTE_S)
+            self._minute.note(free)
 
 
 class Simulator:
@@ -144,7 +125,7 @@ class Simulator:
     ) -> None:
         self.provider = provider
         self.url = url
-        self.policy = policy if policy is not None else POLICIES[provider.retry]
+        self.policy = policy if policy is not None else of_provider(provider)
         self._scheme = scheme
         self._keys = keys
         self._egress = egress
@@ -152,7 +133,7 @@ class Simulator:
         self._watcher = watcher
         self._jitter = jitter
         self._speed = speed
-        self._rate = Rate(clock, per_second)
+        self.rate = Rate(clock, per_second)
         self._places = asyncio.Semaphore(concurrency)
         self._timeout_s = min(provider.sending.timeout_s, _LONGEST_CALL_S)
 
@@ -175,7 +156,7 @@ class Simulator:
         if self.provider.handshake is None:
             return True
         consent = await self._ask(self.provider.handshake.origins[0])
-        self._rate.per_minute = consent.rate_per_min
+        self.rate.per_minute = consent.rate_per_min
         self._watcher.consented(consent)
         return consent.granted
 
@@ -185,7 +166,7 @@ class Simulator:
         number = 0
         waited_s = 0.0
         while True:
-            await self._rate.turn()
+            await self.rate.turn()
             number += 1
             begun = self._clock.monotonic()
             now = self._clock.now()
@@ -228,14 +209,8 @@ class Simulator:
         self, call: Call, number: int, answer: Reply | Failure, begun: float, first_at: Instant, ended_at: Instant
     ) -> Try:
         status = answer.status if isinstance(answer, Reply) else None
-        fate, wait_s = Fate.GIVEN_UP, None
-        if status in self.policy.success:
-            fate = Fate.ACKNOWLEDGED
-        elif status not in self.policy.permanent:
-            wish = retry_after.parse(answer.headers.get("retry-after"), ended_at) if isinstance(answer, Reply) else None
-            due = next_attempt_at(self.policy, number, first_at, ended_at, wish, self._jitter())
-            if due is not None:
-                fate, wait_s = Fate.AGAIN, seconds_between(ended_at, due)
+        wish = retry_after.parse(answer.headers.get("retry-after"), ended_at) if isinstance(answer, Reply) else None
+        fate, wait_s = fate_of(self.policy, status, number, first_at, ended_at, wish, self._jitter())
         return Try(
             call=call,
             number=number,
@@ -248,27 +223,26 @@ class Simulator:
         )
 
 
-def consent_in(answer: Reply | Failure, origin: str) -> Consent:
-    """Whether an answer to OPTIONS is a consent, as BankID's page asks: 200, our origin or `*`, and a rate.
+def fate_of(
+    policy: RetryPolicy,
+    status: int | None,
+    number: int,
+    first_at: Instant,
+    ended_at: Instant,
+    wish_s: float | None,
+    jitter: float,
+) -> tuple[Fate, float | None]:
+    """What a provider with this policy does after a try, and with AGAIN how many seconds it waits before the next.
 
-    One name, not a list; DNS names compare without case. 202 and 204 are none: Event Grid does not take them.
+    status  None when there was no answer; the rest as `next_attempt_at` takes it.
     """
-    if isinstance(answer, Failure):
-        return Consent(status=None, reason=answer.reason.value, problem=answer.detail or "there was no answer")
-    status = answer.status
-    allowed = answer.headers.get("webhook-allowed-origin")
-    rate = answer.headers.get("webhook-allowed-rate")
-    if status != 200:
-        return Consent(status=status, problem="only 200 is a consent")
-    if allowed is None:
-        return Consent(status=status, problem="WebHook-Allowed-Origin is missing")
-    if allowed != "*" and allowed.lower() != origin.lower():
-        return Consent(status=status, problem=f"WebHook-Allowed-Origin is neither {origin} nor *")
-    if rate is None:
-        return Consent(status=status, problem="WebHook-Allowed-Rate is missing")
-    if rate != "*" and not _RATE.fullmatch(rate):
-        return Consent(status=status, problem="WebHook-Allowed-Rate is neither * nor a whole number above 0")
-    return Consent(status=status, rate_per_min=None if rate == "*" else int(rate))
+    if status in policy.success:
+        return Fate.ACKNOWLEDGED, None
+    if status not in policy.permanent:
+        due = next_attempt_at(policy, number, first_at, ended_at, wish_s, jitter)
+        if due is not None:
+            return Fate.AGAIN, seconds_between(ended_at, due)
+    return Fate.GIVEN_UP, None
 
 
 async def pause(clock: Clock, seconds: float) -> None:

@@ -13,7 +13,7 @@ from hookseal.schemes.keyed_hash import KeyedHash
 from hookseal.schemes.timestamps import TimestampFormat
 from hookseal.simulate.cases.forging import Signed, forged, signed, with_values
 from hookseal.simulate.cases.sender import Sender
-from hookseal.simulate.cases.vocabulary import Case, Group, refused
+from hookseal.simulate.cases.vocabulary import Case, Expected, Group, refused
 from hookseal.simulate.wire import Sent
 
 _BEYOND_S = 60.0
@@ -23,9 +23,12 @@ def cases(sender: Sender, scheme: KeyedHash) -> Iterator[Case]:
     if not scheme.carries_time:
         return
     no = refused(sender.provider, sender.policy)
+    odd = refused(sender.provider, sender.policy, odd=True)
 
-    def case(id: str, sends: str, why: str, make: Callable[[Instant], tuple[Sent, ...]]) -> Case:
-        return Case(id=id, group=Group.PROOF, sends=sends, why=why, expected=no, make=make)
+    def case(
+        id: str, sends: str, why: str, make: Callable[[Instant], tuple[Sent, ...]], expected: Expected = no
+    ) -> Case:
+        return Case(id=id, group=Group.PROOF, sends=sends, why=why, expected=expected, make=make)
 
     if scheme.timestamp_header:
         yield case(
@@ -57,6 +60,7 @@ def cases(sender: Sender, scheme: KeyedHash) -> Iterator[Case]:
             lambda now, form=form: forged(  # type: ignore[misc]
                 sender, scheme, now, lambda good: _signed_anew(sender, scheme, good, form(now))
             ),
+            odd,
         )
     if scheme.tolerance_s is not None:
         for id, sign, sends in (("timestamp-old", -1, "old"), ("timestamp-ahead", 1, "ahead")):

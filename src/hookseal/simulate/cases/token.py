@@ -29,10 +29,11 @@ def cases(sender: Sender, scheme: JwtBearer) -> Iterator[Case]:
 
         return Case(id=id, group=Group.TOKEN, sends=sends, why=why, expected=expected, make=make)
 
-    yield from _headers(sender, no)
+    odd = refused(sender.provider, sender.policy, odd=True)
+    yield from _headers(sender, no, odd)
     yield from _good_ones(sender)
     for id, sends, why, change in _CLAIMS:
-        yield case(f"token-{id}", sends, why, change)
+        yield case(f"token-{id}", sends, why, change, odd if id in _BY_THE_ISSUER else no)
     for id, sends, claim, other in _issuers(scheme):
         yield case(
             f"token-{id}",
@@ -41,7 +42,7 @@ def cases(sender: Sender, scheme: JwtBearer) -> Iterator[Case]:
             lambda token, now, claim=claim, other=other: token.with_claims(**{claim: other}),  # type: ignore[misc]
         )
     for id, sends, why, change in _HEADERS:
-        yield case(f"token-{id}", sends, why, change)
+        yield case(f"token-{id}", sends, why, change, odd if id in _BY_THE_ISSUER else no)
     yield case(
         "token-unknown-key",
         "a token whose key id no key set has",
@@ -52,7 +53,7 @@ def cases(sender: Sender, scheme: JwtBearer) -> Iterator[Case]:
     yield from _asked_claims(scheme, case)
 
 
-def _headers(sender: Sender, no: Expected) -> Iterator[Case]:
+def _headers(sender: Sender, no: Expected, odd: Expected) -> Iterator[Case]:
     def case(id: str, sends: str, why: str, expected: Expected, make: Callable[[Instant], Sent]) -> Case:
         return Case(id=id, group=Group.TOKEN, sends=sends, why=why, expected=expected, make=lambda now: (make(now),))
 
@@ -82,14 +83,14 @@ def _headers(sender: Sender, no: Expected) -> Iterator[Case]:
         "token-twice",
         "a good token and a bad one",
         "Two layers that read different ones of them disagree on who sent it.",
-        no,
+        odd,
         lambda now: _twice(sender, now),
     )
     yield case(
         "token-in-url",
         "a good token in the URL, none in the header",
         "URLs stand in logs; the provider uses the header only.",
-        no,
+        odd,
         lambda now: _in_url(sender, now),
     )
     yield case(
@@ -188,6 +189,9 @@ _CLAIMS: tuple[tuple[str, str, str, _Change], ...] = (
         lambda token, now: token.with_claims("iss"),
     ),
 )
+
+_BY_THE_ISSUER = frozenset({"not-yet", "expiry-text", "no-expiry", "no-issuer", "alg-rs512", "critical"})
+"""Signed by the issuer for this audience: to take them is lax, and no stranger can make them."""
 
 _PIN = "The algorithm is yours to fix; a token that chooses it chooses none, or makes your public key a secret."
 

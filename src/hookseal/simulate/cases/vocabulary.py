@@ -21,6 +21,12 @@ _NOT_A_REFUSAL = frozenset({408, 410, 425, 429})
 """4xx that say something else: try again, or (Standard Webhooks) never send here any more."""
 
 
+TAKEN = "IT TOOK THIS FOR GENUINE."
+LEAKED = "THE ANSWER HOLDS THE SECRET OR THE RIGHT SIGNATURE: whoever asks can forge."
+GRAVE = frozenset({TAKEN, LEAKED})
+"""Faults by which a stranger's request becomes an event."""
+
+
 class Group(StrEnum):
     HANDSHAKE = "handshake"
     EVENTS = "events"
@@ -83,10 +89,13 @@ def accepted(policy: RetryPolicy, also: frozenset[int] = frozenset()) -> Expecte
     return Expected(told, fault_in)
 
 
-def refused(provider: Provider, policy: RetryPolicy, also: frozenset[int] = frozenset()) -> Expected:
+def refused(
+    provider: Provider, policy: RetryPolicy, also: frozenset[int] = frozenset(), *, odd: bool = False
+) -> Expected:
     """The provider's own code for a bad proof, where its documents have one; else what means no more than "refused".
 
     also  other statuses that are right for this one case.
+    odd   made by somebody who has the secret, in a form that the provider never sends: to take it is lax, and no more.
     """
     code = provider.answers.refused
     if code != Answers().refused:
@@ -96,7 +105,8 @@ def refused(provider: Provider, policy: RetryPolicy, also: frozenset[int] = froz
     else:
         right, told = frozenset(range(400, 500)) - _NOT_A_REFUSAL, "401 or other 4xx"
     told += "".join(f", {status}" for status in sorted(also - right))
-    return Expected(told, lambda answer: _fault_of_refusal(answer, right | also, told))
+    taken = "It took what the provider never sends." if odd else TAKEN
+    return Expected(told, lambda answer: _fault_of_refusal(answer, right | also, told, taken))
 
 
 def one_of(statuses: frozenset[int], told: str, otherwise: str) -> Expected:
@@ -151,14 +161,14 @@ def challenged(scheme: str) -> Expected:
     return Expected(f"401, {scheme}", fault_in)
 
 
-def _fault_of_refusal(answer: Answer, right: frozenset[int], told: str) -> str:
+def _fault_of_refusal(answer: Answer, right: frozenset[int], told: str, taken: str) -> str:
     status = answer.status
     if status in right:
         return ""
     if status is None:
         return f"There was no answer ({answer.reason}): that looks like an outage, not like a refusal."
     if _is_2xx(answer):
-        return "IT TOOK THIS FOR GENUINE."
+        return taken
     if status >= 500:
         return "It failed instead of refusing: anyone can make it fail, and the sender tries again without end."
     return f"Refused, but a correct receiver answers {told}."
