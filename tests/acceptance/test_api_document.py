@@ -5,12 +5,14 @@ Oracles: the routes of the running app, and the answers that it gives, judged by
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from api_served import CORE, PERSON, SECRET, Served, a_body, served
+from stamp_parts import a_pdf
 from starlette.routing import Route
 
 from hookseal.model import DeliveryState
@@ -135,7 +137,18 @@ async def test_every_good_answer_is_as_documented(tmp_path: Path) -> None:
             "getEndpoint": "core",
             "releaseFromQuarantine": refusal,
         }
-        bodies = {"replay": {"endpoint": "core", "events": [event], "state": None}}
+        bodies: dict[str, Any] = {
+            "replay": {"endpoint": "core", "events": [event], "state": None},
+            "placeVisualSignature": {
+                "document": b64encode(a_pdf()).decode(),
+                "page": 1,
+                "box": [40, 60, 280, 120],
+                "signer": {"kind": "initial", "name": "Ada"},
+                "timestamp": "2022-11-15T09:09:14Z",
+                "time_zone": "UTC",
+                "image": None,
+            },
+        }
         asked = set()
         for path, item in document["paths"].items():
             for method, operation in item.items():

@@ -29,7 +29,7 @@ LAYERS: list[set[str]] = [
     {"destinations"},
     {"store"},
     {"manage"},
-    {"simulate"},
+    {"simulate", "stamp"},
     {"api", "offline"},
     {"web"},
     {"cli"},
@@ -53,6 +53,11 @@ FOREIGN = {
     "prometheus_client": {"api"},
     "structlog": {"logs"},
     "zstandard": {"sealing"},
+    "pyhanko": {"stamp"},
+    "pyhanko_certvalidator": {"stamp"},
+    "asn1crypto": {"stamp"},
+    "PIL": {"stamp"},
+    "fontTools": {"stamp"},
     "tomllib": {"settings", "catalogue"},
 }
 """Who may import a library; every library that could be replaced one day stands behind one door."""

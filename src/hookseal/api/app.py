@@ -186,6 +186,16 @@ class _Path:
         called = _read_address(operation, request)
         if isinstance(called, Problem):
             return called
+        if operation.gate is None:
+            return await self._called(operation, called, request)
+        if not operation.gate.enter():
+            return problem(ProblemCode.UNAVAILABLE, headers={"Connection": "close"})
+        try:
+            return await self._called(operation, called, request)
+        finally:
+            operation.gate.leave()
+
+    async def _called(self, operation: Operation, called: "_Address", request: Request) -> Response | Problem:
         body = await _read_body(operation, request, self._body_timeout_s)
         if isinstance(body, Problem):
             return body
@@ -270,7 +280,7 @@ async def _read_body(operation: Operation, request: Request, timeout_s: float) -
         return problem(ProblemCode.UNSUPPORTED_CONTENT_ENCODING, headers={"Accept-Encoding": "identity"})
     try:
         async with asyncio.timeout(timeout_s):
-            given = await _bytes_of(request)
+            given = await _bytes_of(request, operation.body.max_bytes or MAX_BODY_BYTES)
     except TimeoutError:
         return problem(ProblemCode.BODY_TIMEOUT, headers={"Connection": "close"})
     if given is None:
@@ -287,15 +297,15 @@ async def _read_body(operation: Operation, request: Request, timeout_s: float) -
     return problem(ProblemCode.INVALID, errors=value.faults) if isinstance(value, Faulty) else value
 
 
-async def _bytes_of(request: Request) -> bytes | None:
-    """The body; None when it is longer than `MAX_BODY_BYTES`, which then is not read to its end."""
+async def _bytes_of(request: Request, limit: int) -> bytes | None:
+    """The body; None when it is longer than `limit`, which then is not read to its end."""
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+    if declared.isdecimal() and int(declared) > limit:
         return None
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
+        if len(body) > limit:
             return None
     return bytes(body)
 

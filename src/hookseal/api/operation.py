@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from hookseal.api.gate import Gate
 from hookseal.api.problem import Fault, Problem, ProblemCode
 from hookseal.api.schemas import Schema
 from hookseal.api.values import Kind
@@ -33,10 +34,14 @@ class Faulty:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """read: parsed JSON in; the value that the handler gets, or what is wrong. schema: None for a body without members."""
+    """read: parsed JSON in; the value that the handler gets, or what is wrong. schema: None for a body without members.
+
+    max_bytes: None for the limit of all.
+    """
 
     read: Callable[[Json], Any]
     schema: Schema | None = None
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,7 @@ class Operation:
     schema    of a good answer; None when it is not JSON, and `media_type` says what it is.
     is_strict  whether a parameter that it does not have is a fault. Probes and scrapers add what they like.
     problems  the problems of its own; those that every operation has are added by `openapi.py`.
+    gate      how many calls of it may be under way at once, where that is bounded.
     """
 
     name: str
@@ -98,3 +104,4 @@ class Operation:
     needs_key: bool = True
     is_strict: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
+    gate: Gate | None = None

@@ -50,6 +50,7 @@ class ProblemCode(StrEnum):
     UNSUPPORTED_CONTENT_ENCODING = "unsupported_content_encoding"
     INVALID = "invalid"
     INTERNAL = "internal"
+    NOT_INSTALLED = "not_installed"
     UNAVAILABLE = "unavailable"
 
 
@@ -69,6 +70,7 @@ _WORDS: Mapping[ProblemCode, tuple[int, str]] = {
     ProblemCode.UNSUPPORTED_CONTENT_ENCODING: (415, "The body must not be compressed"),
     ProblemCode.INVALID: (422, "The request asks for something that cannot be"),
     ProblemCode.INTERNAL: (500, "Something went wrong in hookseal"),
+    ProblemCode.NOT_INSTALLED: (501, "hookseal was installed without the libraries that this takes"),
     ProblemCode.UNAVAILABLE: (503, "hookseal cannot serve this at the moment"),
 }
 

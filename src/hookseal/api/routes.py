@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from starlette.responses import Response
 
-from hookseal.api import replays, wire
+from hookseal.api import replays, visual_signatures, wire
 from hookseal.api.health import Check, Health, told
 from hookseal.api.metrics import CONTENT_TYPE, Metrics
 from hookseal.api.operation import Answer, Body, Call, Document, Faulty, Operation, Parameter, Rows
@@ -39,6 +39,7 @@ def operations(
         *_deliveries(management),
         *_quarantine(management),
         *_registrations(management),
+        visual_signatures.operation(management, f"{PREFIX}/visual-signatures"),
         _openapi(document),
         *_health(health),
         _metrics(management, metrics, metrics_need_key),

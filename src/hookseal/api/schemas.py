@@ -180,6 +180,35 @@ SCHEMAS: Mapping[str, Schema] = {
             "headers": _STRINGS,
         }
     ),
+    "VisualSignature": _closed(
+        {
+            "document": {"type": "string", "contentEncoding": "base64", "description": "a PDF of at most 10 MiB"},
+            "page": {"type": "integer", "default": -1, "description": "1 is the first page, -1 the last; not 0"},
+            "box": {
+                "type": "array",
+                "items": {"type": "number"},
+                "minItems": 4,
+                "maxItems": 4,
+                "description": "left, bottom, right, top in points from the lower left corner of the page as shown",
+            },
+            "signer": ref("Signer"),
+            "timestamp": {**_TIME, "description": "shown as dd.mm.yyyy, hh:mm:ss"},
+            "time_zone": {**_STRING, "examples": ["Europe/Oslo", "UTC"], "description": "IANA name"},
+            "image": _or_null(
+                {"type": "string", "contentEncoding": "base64", "description": "PNG or JPEG; lies behind the text"}
+            ),
+        },
+        optional=("page", "image"),
+    ),
+    "Signer": {
+        "description": "no name; the name submitted; or the name that verification produced, from an event or a case",
+        "anyOf": [
+            _closed({"kind": {"const": "none"}}),
+            _closed({"kind": {"const": "initial"}, "name": _STRING}),
+            _closed({"kind": {"const": "verified"}, "event": EVENT.schema}),
+            _closed({"kind": {"const": "verified"}, "source": _STRING, "subject": _STRING}),
+        ],
+    },
     "Health": _closed(
         {
             "status": {"type": "string", "enum": ["ok"]},

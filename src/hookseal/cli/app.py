@@ -22,6 +22,7 @@ MODULES: Final = {
     "providers": "providers",
     "simulate": "simulate",
     "doctor": "doctor",
+    "stamp": "stamp",
     "events": "operate",
     "deliveries": "operate",
     "endpoints": "operate",

@@ -6,6 +6,7 @@ refused, with the command that mends it. No message here holds any part of a sec
 """
 
 import errno
+import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -56,6 +57,11 @@ def secret_bytes(text: str, desk: Desk) -> bytes:
     if len(secret) < SHORT_BYTES:
         desk.warnings.append(f"is shorter than {SHORT_BYTES} bytes; ask the provider for a longer one")
     return secret
+
+
+def secret_of_command(text: str) -> bytes:
+    """The same for a secret that an option of a command names: relative paths count from the current folder."""
+    return secret_bytes(text, Desk(folder=Path(), environ=os.environ))
 
 
 def _from_environment(name: str, desk: Desk) -> bytes:
