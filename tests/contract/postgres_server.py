@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,18 @@ class Server:
 
     def kill(self) -> None:
         """As a power cut would, but for the disk: no process of the server does anything more."""
-        for process in self.processes():
+        killed = self.processes()
+        for process in killed:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        end = time.monotonic() + _STARTING_S
+        while any(map(_lives, killed)):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        # Its number may stand for a process that nobody has buried yet; the next start would believe that it runs.
+        (self.folder / "postmaster.pid").unlink(missing_ok=True)
+        for lock in self.folder.parent.glob(".s.PGSQL.*.lock"):
+            lock.unlink()
 
     @contextlib.contextmanager
     def stalled(self) -> Iterator[None]:
@@ -123,6 +133,14 @@ class Server:
     def _control(self, *arguments: str) -> None:
         assert self._programs is not None
         _run([str(self._programs / "pg_ctl"), "-w", "-t", str(_STARTING_S), "-D", str(self.folder), *arguments])
+
+
+def _lives(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def programs_of(kind: str) -> Path | None:
@@ -205,10 +223,3 @@ def postgres_server(request: pytest.FixtureRequest) -> Iterator[Server]:
         pytest.skip(f"NOT TESTED: there is no PostgreSQL of the {kind} (install it, or set HOOKSEAL_TEST_POSTGRES)")
     with running(programs) as server:
         yield server
-
-
-async def until(condition: Any, seconds: float = 10.0) -> None:
-    """Ask again until it holds: for what another process does in its own time. Fails when it never does."""
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.02)

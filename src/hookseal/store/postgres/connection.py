@@ -18,9 +18,12 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from hookseal.errors import StoreMismatch, StoreUnavailable
+from hookseal.logs import get_logger
 from hookseal.store.packing import storable
-from hookseal.store.postgres.faults import fault_of
+from hookseal.store.postgres.faults import code_of, fault_of
 from hookseal.store.postgres.queries import QUERIES
+
+log = get_logger(__name__)
 
 Row = Any
 """A record of asyncpg: values by place, unpacks as a tuple does."""
@@ -90,7 +93,10 @@ class Hosts:
                 self._urls.remove(url)
                 self._urls.insert(0, url)
                 return connection
-        raise fault_of(failed or StoreUnavailable("no host"), f"connecting to {self.name}") from None
+        if failed is None:
+            failed = StoreUnavailable("no host")
+        log.warning("the database cannot be reached", code=code_of(failed))
+        raise fault_of(failed, f"connecting to {self.name}") from None
 
 
 async def _connect(url: str) -> Connection:

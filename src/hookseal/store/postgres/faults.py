@@ -51,6 +51,12 @@ def fault_of(error: BaseException, what: str) -> StoreError:
     return StoreError(told)
 
 
+def code_of(error: BaseException) -> str:
+    """For the log: `sqlstate_57p01`, or the name of the exception."""
+    code = _sqlstate(error)
+    return f"sqlstate_{code.lower()}" if code else type(error).__name__.lower()
+
+
 def concerns_all(error: BaseException) -> bool:
     """Whether everything that was to be written fails, not only the operation that met the error."""
     code = _sqlstate(error)

@@ -28,7 +28,7 @@ from hookseal.errors import HooksealError, StoreBusy, StoreError, StoreUnavailab
 from hookseal.logs import get_logger
 from hookseal.probe import Step
 from hookseal.store.postgres.connection import Connection, Row
-from hookseal.store.postgres.faults import breaks_connection, concerns_all, fault_of, passes_at_once
+from hookseal.store.postgres.faults import breaks_connection, code_of, concerns_all, fault_of, passes_at_once
 from hookseal.store.postgres.queries import QUERIES
 
 log = get_logger(__name__)
@@ -221,7 +221,6 @@ class Writer:
             if any(other.is_up for other in self._desks):
                 await asyncio.sleep(self._pause_s)
                 return False
-            log.warning("the database cannot be reached", reason=str(error))
             self._down_until = asyncio.get_running_loop().time() + self._pause_s
             self._fail_waiting(error)
             return False
@@ -263,7 +262,7 @@ class Writer:
                 for operation in batch:
                     operation.outcome = fault_of(error, operation.handler.name)
                 if concerns_all(error):
-                    log.warning("not written", operations=len(batch), reason=str(batch[0].outcome))
+                    log.warning("not written", count=len(batch), code=code_of(error))
                 if isinstance(error, TimeoutError):
                     self._fail_waiting(error)
                 return
@@ -307,7 +306,7 @@ class Writer:
                 desk.connection = connection
                 return
             except Exception as failed:  # noqa: BLE001 - a connection that cannot even undo is of no use
-                log.warning("not undone", reason=str(fault_of(failed, "rollback")))
+                log.warning("not undone", code=code_of(failed))
         connection.terminate()
 
 
