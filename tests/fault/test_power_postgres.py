@@ -59,7 +59,7 @@ def server(request: pytest.FixtureRequest, place: Path) -> Iterator[PostgresServ
     try:
         yield made
     finally:
-        made.kill()
+        made.close()
 
 
 def configured(place: Path, server: PostgresServer, sink_url: str) -> Path:

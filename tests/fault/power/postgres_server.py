@@ -24,6 +24,7 @@ _SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "60",
     "shared_buffers": "16MB",
+    "dynamic_shared_memory_type": "mmap",  # in its folder: a killed server would leave it in /dev/shm for ever
     "max_wal_size": "32MB",
     "min_wal_size": "32MB",
     "checkpoint_timeout": "30s",
@@ -79,6 +80,15 @@ class PostgresServer:
         self._process.wait()
         self._gone(family[1:])
         self._process = None
+
+    def close(self) -> None:
+        """The end of the test. A server that is killed leaves shared memory behind, one that is stopped does not."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        try:
+            self.stop_at_once()
+        except RuntimeError:
+            self.kill()
 
     def kill_postmaster(self) -> None:
         """SIGKILL for the server alone; what it started notices and ends."""
