@@ -19,14 +19,14 @@ from dataclasses import replace
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests" / "contract")]
-from postgres_server import programs_of, running
-from store_growth import AT_ONCE, CORE, Feed, fill
+from postgres_server import programs_of, running  # noqa: E402
+from store_growth import AT_ONCE, CORE, Feed, fill  # noqa: E402
 
-from hookseal.clock import plus
-from hookseal.model import SourceId
-from hookseal.sealing import Keyring
-from hookseal.store.port import NewRequest
-from hookseal.store.postgres import PostgresStore
+from hookseal.clock import plus  # noqa: E402
+from hookseal.model import SourceId  # noqa: E402
+from hookseal.sealing import Keyring  # noqa: E402
+from hookseal.store.port import NewRequest  # noqa: E402
+from hookseal.store.postgres import PostgresStore  # noqa: E402
 
 
 async def rounds(store: PostgresStore, batches: Sequence[Sequence[NewRequest]]) -> list[float]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from gateways import API_KEY, Answer, Running, read_answer, running
+from stores import STORES, store_settings
 
 from hookseal.model import ProviderId, SourceId
 from hookseal.settings import ApiSettings, ServerSettings, Settings, SourceSettings, StoreSettings
@@ -19,10 +20,11 @@ SECRET = b"your-signing-secret"
 LIMIT = 65_536
 
 
-def settings(folder: Path, **server: object) -> Settings:
+def settings(folder: Path, store: StoreSettings | None = None, **server: object) -> Settings:
+    embedded = StoreSettings(url=f"sqlite:///{folder}/hookseal.db", keyring=f"file:{folder}/hookseal.key")
     return Settings(
         server=replace(ServerSettings(max_body_bytes=LIMIT), **server),
-        store=StoreSettings(url=f"sqlite:///{folder}/hookseal.db", keyring=f"file:{folder}/hookseal.key"),
+        store=store or embedded,
         api=ApiSettings(keys=(API_KEY.encode(),)),
         sources=(SourceSettings(id=SourceId("idenfy"), provider=ProviderId("idenfy"), secrets=(SECRET,)),),
     )
@@ -36,9 +38,9 @@ def head(*lines: str, body_lines: tuple[str, ...] = ()) -> bytes:
     return "\r\n".join(["POST /in/idenfy HTTP/1.1", "Host: gateway.test", *lines, *body_lines, "", ""]).encode()
 
 
-@pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(settings(tmp_path)) as started:
+@pytest.fixture(params=STORES)
+async def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Running]:
+    async with store_settings(request.param, tmp_path) as store, running(settings(tmp_path, store)) as started:
         yield started
         assert started.gateway.receiving.in_flight == 0
         assert started.gateway.receiving.bytes_in_flight == 0

@@ -14,10 +14,11 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientSession, web
 from gateways import API_KEY, Running, running
+from stores import STORES, store_settings
 
 from hookseal.clock import GivenClock, from_unix
 from hookseal.model import ProviderId, SourceId
-from hookseal.settings import ApiSettings, EgressSettings, Settings, SourceSettings, StoreSettings
+from hookseal.settings import ApiSettings, EgressSettings, Settings, SourceSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -73,8 +74,8 @@ def source_id(provider: str, secret: str) -> SourceId:
     return SourceId(f"{provider}-{SECRETS.index((provider, secret))}")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=STORES)
+async def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     folder = tmp_path_factory.mktemp("vectors")
 
     async def keys(_: web.Request) -> web.Response:
@@ -110,14 +111,15 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
         SourceSettings(id=SourceId(name), provider=ProviderId("bankid_antifraud"), options={**bankid, **options})
         for name, options in named.items()
     ]
-    settings = Settings(
-        store=StoreSettings(url=f"sqlite:///{folder}/hookseal.db", keyring=f"file:{folder}/hookseal.key"),
-        api=ApiSettings(keys=(API_KEY.encode(),)),
-        egress=EgressSettings(allow=("127.0.0.0/8",), allow_http=True),
-        sources=tuple(sources),
-    )
-    async with running(settings, clock=GivenClock(from_unix(JWT["now"]))) as started:
-        yield started
+    async with store_settings(request.param, folder) as store:
+        settings = Settings(
+            store=store,
+            api=ApiSettings(keys=(API_KEY.encode(),)),
+            egress=EgressSettings(allow=("127.0.0.0/8",), allow_http=True),
+            sources=tuple(sources),
+        )
+        async with running(settings, clock=GivenClock(from_unix(JWT["now"]))) as started:
+            yield started
     await runner.cleanup()
 
 

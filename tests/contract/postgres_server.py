@@ -1,11 +1,13 @@
 """Real PostgreSQL servers for tests: the wheel's, and the machine's own where there is one.
 
-`postgres_server` runs a test once on each. A server lies in a temporary folder, listens on a free port of 127.0.0.1 and
+`postgres_server` runs a test once on each; servers are started once for all tests.
+A server lies in a temporary folder, listens on a free port of 127.0.0.1 and
 on a socket in its folder, and is the tests' own to stop, stall or kill. With HOOKSEAL_TEST_POSTGRES (a URL of a user
 that may create databases) the machine's server is that one, and tests that would harm it are skipped.
 """
 
 import asyncio
+import atexit
 import contextlib
 import importlib.util
 import itertools
@@ -209,17 +211,35 @@ def running(programs: Path) -> Iterator[Server]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-@pytest.fixture(scope="session", params=KINDS)
-def postgres_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    kind = request.param
-    given = os.environ.get("HOOKSEAL_TEST_POSTGRES")
-    if kind == "machine" and given:
-        server = Server(given)
-        yield server
-        asyncio.run(server.drop_databases())
-        return
-    programs = programs_of(kind)
-    if programs is None:
-        pytest.skip(f"NOT TESTED: there is no PostgreSQL of the {kind} (install it, or set HOOKSEAL_TEST_POSTGRES)")
-    with running(programs) as server:
-        yield server
+_servers: dict[str, Server] = {}
+"""Started once for all test modules, and stopped when the tests end: a fixture is one for each module that imports it."""
+_until_the_end = contextlib.ExitStack()
+atexit.register(_until_the_end.close)
+
+
+def server_of(kind: str) -> Server:
+    """The server of this kind, started when it is first asked for. Skips when there is none."""
+    if kind not in _servers:
+        given = os.environ.get("HOOKSEAL_TEST_POSTGRES")
+        programs = programs_of(kind)
+        if kind == "machine" and given:
+            _servers[kind] = Server(given)
+            _until_the_end.callback(lambda: asyncio.run(_servers[kind].drop_databases()))
+        elif programs is not None:
+            _servers[kind] = _until_the_end.enter_context(running(programs))
+        else:
+            pytest.skip(f"NOT TESTED: there is no PostgreSQL of the {kind} (install it, or set HOOKSEAL_TEST_POSTGRES)")
+    return _servers[kind]
+
+
+@pytest.fixture(params=KINDS)
+def postgres_server(request: pytest.FixtureRequest) -> Server:
+    return server_of(request.param)
+
+
+def any_server() -> Server:
+    """For tests of what lies above the store: one server is enough."""
+    for kind in KINDS:
+        if programs_of(kind) is not None:
+            return server_of(kind)
+    return server_of("machine")

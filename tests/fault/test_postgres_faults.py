@@ -15,15 +15,14 @@ import asyncpg
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
-pytest.register_assert_rewrite("store_contract")
-from postgres_server import KINDS, Server, programs_of, running  # noqa: E402
-from store_contract import KEYRING, accept, new_event  # noqa: E402
+from postgres_server import KINDS, Server, programs_of, running
+from store_contract import KEYRING, accept, new_event
 
-from hookseal.errors import StoreMismatch, StoreUnavailable  # noqa: E402
-from hookseal.sealing import Keyring  # noqa: E402
-from hookseal.store.port import EventFilter  # noqa: E402
-from hookseal.store.postgres import PostgresStore  # noqa: E402
-from hookseal.store.postgres.connection import Hosts, place_of  # noqa: E402
+from hookseal.errors import StoreMismatch, StoreUnavailable
+from hookseal.sealing import Keyring
+from hookseal.store.port import EventFilter
+from hookseal.store.postgres import PostgresStore
+from hookseal.store.postgres.connection import Hosts, place_of
 
 pytestmark = pytest.mark.fault
 

@@ -9,6 +9,10 @@ The promises (each is a test in `tests/contract/store.py`):
 
 A pending delivery is *due* at `due_at`; taking a lease moves `due_at` to the lease's end, so that a lapsed lease is due
 by itself. A lease is a token, new for every claim: a result that carries another token is stale.
+
+Instants are given by the node's clock. A store that several nodes share adds the difference to its own clock when it
+keeps `due_at`, and takes it away again in `next_due_at`, so that nodes with wrong clocks agree on what is due; the
+`due_at` of a listed delivery is by the store's clock.
 """
 
 from collections.abc import Mapping, Sequence
@@ -299,7 +303,10 @@ class Store(Protocol):
         ...
 
     async def void_leases(self, now: Instant) -> int:
-        """A former process of an embedded store is dead: its leases end now, each counted as a loss; returns how many."""
+        """A former process of an embedded store is dead: its leases end now, each counted as a loss; returns how many.
+
+        A store that nodes share does nothing: other nodes are alive, and leases of a dead one end within their 60 s.
+        """
         ...
 
     # operating
