@@ -357,7 +357,7 @@ def request_line(draw: random.Random, serial: str) -> Made:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def corpus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Corpus]:
-    async with corpus_gateway(tmp_path_factory.mktemp("framing")) as started:
+    async with corpus_gateway(tmp_path_factory.mktemp("framing"), body_timeout_s=1.5, header_timeout_s=2.0) as started:
         yield started
 
 

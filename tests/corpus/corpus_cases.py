@@ -24,7 +24,7 @@ _REQUEST = frozenset(
         *("timestamp", "id", "token", "raw", "ending", "options", "own_issuer", "key", "first", "max_age_s"),
     }
 )
-_EXPECT = frozenset({"status", "title", "problem", "stored", "flags", "type", "reason", "errors", "headers"})
+_EXPECT = frozenset({"status", "title", "problem", "stored", "unsure", "flags", "type", "reason", "errors", "headers"})
 _ENDINGS = frozenset({"wait", "half_close", "reset", "drip"})
 
 
@@ -32,13 +32,14 @@ _ENDINGS = frozenset({"wait", "half_close", "reset", "drip"})
 class Expected:
     """statuses: of each answer but 100, in order, all that are allowed; 0 stands for a connection closed without one.
 
-    flags, type, errors: None where nothing is said.
+    flags, type, errors: None where nothing is said. unsure: a request that got no answer may have been stored or not.
     """
 
     statuses: tuple[frozenset[int], ...]
     title: str | None = None
     problem: str | None = None
     stored: int = 0
+    unsure: bool = False
     flags: tuple[str, ...] | None = None
     type: str | None = None
     reason: str | None = None
@@ -175,6 +176,7 @@ def _expected(given: Mapping[str, Any]) -> Expected:
         title=given.get("title"),
         problem=given.get("problem"),
         stored=given.get("stored", 0),
+        unsure=given.get("unsure", False),
         flags=tuple(given["flags"]) if "flags" in given else None,
         type=given.get("type"),
         reason=given.get("reason"),
