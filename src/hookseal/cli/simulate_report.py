@@ -58,7 +58,7 @@ class Report:
             return
         self._print(Text(f"{len(bad)} of {len(findings)} cases are bad:", style="bold red"))
         for finding in bad:
-            self._print(Padding(Text(f"{finding.case.id}: {finding.fault}"), (0, 0, 0, 2)))
+            self._print(Padding(Text(f"{finding.case.id}: {finding.fault}"), (0, 0, 0, 2), expand=False))
         if hint := hint_of(findings):
             self._print(Text())
             self._print(Text(hint, style="yellow"))
@@ -143,13 +143,13 @@ class FaultLines:
 
 
 def _row(*cells: tuple[str, str]) -> Table:
-    table = Table.grid(padding=(0, 1, 0, 0), expand=True)
+    table = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
     for width in (_MARK, _CASE, _EXPECTED):
         table.add_column(width=width, overflow="fold")
-    table.add_column(ratio=1, overflow="fold")
+    table.add_column(overflow="fold")
     table.add_row(*(Text(text, style=style) for text, style in cells))
     return table
 
 
 def _below(text: Text) -> Padding:
-    return Padding(text, (0, 0, 0, _MARK + 1))
+    return Padding(text, (0, 0, 0, _MARK + 1), expand=False)
