@@ -76,14 +76,18 @@ journey_of_call: ContextVar[Journey] = ContextVar("journey_of_call")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Deadlines of the steps of one connection, in seconds, and how many connections there may be."""
+    """Deadlines of the steps of one connection, in seconds, and how many connections there may be.
+
+    connections_per_host  0 is no bound of its own. Each endpoint is bounded by its concurrency already; a bound by host
+                          would let one that hangs hold up the others that live on the same host.
+    """
 
     name_s: float = 3.0
     connect_s: float = 5.0
     tls_s: float = 5.0
     idle_s: float = 4.0  # below the 5 s after which common servers close an idle connection, so that we close first
     connections: int = 512
-    connections_per_host: int = 64
+    connections_per_host: int = 0
 
 
 class Exchange(ResponseHandler):
