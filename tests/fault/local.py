@@ -98,6 +98,7 @@ class Endpoints:
     held      names whose answers wait for `gate`.
     status    what a name answers, 200 unless said otherwise; asked when the answer leaves.
     got       how often each subject came to each name; inside: how many are being answered, and at most were.
+    widths    at each arrival: how many were answered before, and how many are being answered with it.
     """
 
     def __init__(self) -> None:
@@ -108,19 +109,25 @@ class Endpoints:
         self.got: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.inside: Counter[str] = Counter()
         self.most_inside: Counter[str] = Counter()
-        self.widths: defaultdict[str, list[int]] = defaultdict(list)
+        self.answered: Counter[str] = Counter()
+        self.widths: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         self._changed = asyncio.Condition()
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(BOUND_S), self._changed:
             await self._changed.wait_for(true)
 
+    def open_gate_once(self) -> None:
+        """Let go who waits at the gate; who comes from now on waits at the next one."""
+        gate, self.gate = self.gate, asyncio.Event()
+        gate.set()
+
     async def answer(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         event = json.loads(await request.read())
         self.inside[name] += 1
         self.most_inside[name] = max(self.most_inside[name], self.inside[name])
-        self.widths[name].append(self.inside[name])
+        self.widths[name].append((self.answered[name], self.inside[name]))
         async with self._changed:
             self.got[name][event["subject"]] += 1
             self._changed.notify_all()
@@ -130,6 +137,7 @@ class Endpoints:
             return web.Response(status=self.status(name))
         finally:
             self.inside[name] -= 1
+            self.answered[name] += 1
 
     def settings(self, *names: str, more: str = "") -> str:
         return "".join(

@@ -26,7 +26,14 @@ from hookseal.clock import Clock, Instant, plus, seconds_between
 from hookseal.delivery.endpoint import LONGEST_TRY_S, Endpoint
 from hookseal.delivery.lane import Held, Lane, Shared
 from hookseal.delivery.observer import Observer, Silence
-from hookseal.delivery.outcome import DOUBTFUL, LOST_TOO_OFTEN, judge, losses_unexplained, lost_too_often
+from hookseal.delivery.outcome import (
+    DOUBTFUL,
+    LOST_TOO_OFTEN,
+    endpoint_lives,
+    judge,
+    losses_unexplained,
+    lost_too_often,
+)
 from hookseal.delivery.plan import Plan
 from hookseal.destinations.port import Answered, Destinations, Failed, Parcel, Rejected, Sent, Stopped
 from hookseal.errors import StoreError, StoreUnavailable
@@ -296,7 +303,7 @@ class Engine:
 
     def _feed(self, lane: Lane) -> None:
         """Start tries while the lane has free slots."""
-        while self._running and lane.waiting and lane.sending < lane.endpoint.concurrency:
+        while self._running and lane.waiting and lane.has_slot:
             held = lane.waiting[0]
             left_s = seconds_between(self._clock.now(), held.until)
             if 0 < left_s < lane.endpoint.timeout_s + COVER_S:
@@ -374,6 +381,7 @@ class Engine:
             self._observer.broke(claim.endpoint, "send", type(error).__name__)
             sent = Failed(reason=AttemptReason.CONFIG_ERROR)
         reach(Step.SENT)
+        held.lane.slow_start.note(lives=endpoint_lives(sent), allowed=held.lane.endpoint.concurrency)
         return sent
 
     def _normalised(self, held: Held) -> Event:

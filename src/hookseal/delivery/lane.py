@@ -10,6 +10,7 @@ from collections import deque
 
 from hookseal.clock import Instant
 from hookseal.delivery.endpoint import Endpoint
+from hookseal.delivery.slow_start import SlowStart
 from hookseal.destinations.port import Destination
 from hookseal.model import Event
 from hookseal.store.port import Claimed, Lease
@@ -67,10 +68,16 @@ class Lane:
         self.more = True
         self.careful = False
         self.suspects = 0
+        self.slow_start = SlowStart()
         self._backlog = backlog
         self._budget_bytes = budget_bytes
         self._held = 0
         self._bytes = 0
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether one more try may run at once with those that do."""
+        return self.sending < self.slow_start.width(self.endpoint.concurrency)
 
     @property
     def room(self) -> int:

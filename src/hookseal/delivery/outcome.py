@@ -19,6 +19,13 @@ def losses_unexplained(claim: Claimed) -> int:
     return max(claim.losses - claim.attempts, 0)
 
 
+def endpoint_lives(sent: Answered | Failed | Rejected) -> bool | None:
+    """Whether an endpoint answers as one that works, even if it refuses the event; None where it was not asked."""
+    if isinstance(sent, Answered):
+        return sent.status < 500 and sent.status != 429
+    return None if isinstance(sent, Rejected) or sent.reason is AttemptReason.CONFIG_ERROR else False
+
+
 def judge(
     policy: RetryPolicy,
     claim: Claimed,
