@@ -30,6 +30,7 @@ from stamp_parts import (
 
 from hookseal.clock import Instant, from_unix, parse_rfc3339
 from hookseal.errors import ConfigurationError, Invalid
+from hookseal.stamp.appearance import MAX_FONT_POINTS
 from hookseal.stamp.element import VisualSignature
 from hookseal.stamp.picture import MAX_PIXELS
 from hookseal.stamp.placing import place
@@ -95,7 +96,7 @@ def test_letters_stand_as_close_as_the_font_wants_them(name: str) -> None:
     page = seen(place(a_pdf(), shown(name=name, box=box)))
     inked = page.pixels.convert("L").point(lambda value: 255 * (value < 100)).crop((0, 360, 840, 424)).getbbox()
     assert inked is not None
-    assert (inked[2] - inked[0]) / 2 / 18 == pytest.approx(em, abs=0.4)
+    assert (inked[2] - inked[0]) / 2 / MAX_FONT_POINTS == pytest.approx(em, abs=0.4)
 
 
 @pytest.mark.parametrize("name", ["王小明", "Имя 𓀀", "🙂"])

@@ -23,7 +23,7 @@ from pyhanko.stamp.base import BaseStamp, BaseStampStyle
 from hookseal.errors import Invalid
 from hookseal.stamp.fonts import Fonts, open_sans
 
-MAX_FONT_POINTS, MIN_FONT_POINTS = 18.0, 4.0
+MAX_FONT_POINTS, MIN_FONT_POINTS = 14.0, 4.0
 
 _TIME_TO_NAME = 0.72
 """How large the time is beside the name."""
@@ -105,7 +105,7 @@ class Drawing(BaseStamp):
             ]
         for line in lines:
             self.set_resource(ResourceType.FONT, generic.pdf_name(line.font), line.glyphs.as_resource())
-        padding = min(style.width, style.height) * 0.1
+        padding = min(4.0, style.height * 0.1)
         depth = lines[0].size * _ASCENT + sum(line.size * _LEADING for line in lines[1:]) + lines[-1].size * _DESCENT
         size = min(
             MAX_FONT_POINTS,
