@@ -25,12 +25,12 @@ def sample(name: str, **values: object) -> Receive:
 
 
 @contextmanager
-def listening(receive: Receive) -> Iterator[str]:
-    """Serve it on a free port; gives its URL."""
+def listening(receive: Receive, *, stalled_s: float = 10.0) -> Iterator[str]:
+    """Serve it on a free port; gives its URL. stalled_s: how long a silent connection is kept."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        timeout = 10
+        timeout = stalled_s
 
         def answer(self) -> None:
             if self.headers.get("Transfer-Encoding"):

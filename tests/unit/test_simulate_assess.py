@@ -169,6 +169,32 @@ async def test_of_several_answers_the_first_fault_counts() -> None:
     assert found["example-success-xml"].got == "500"
 
 
+async def test_a_receiver_that_asks_to_come_again_is_visited_again_before_it_is_judged() -> None:
+    answers = iter([Answer(status=503, headers={"retry-after": "20"}), Answer(status=200)])
+    clock, waits = Passing(START), list[float]()
+    rim = Rim(clock, lambda sent: next(answers))
+    await Assessor(sender_of("bankid_antifraud"), rim, clock).ready(waits.append)
+    assert [at - START for at, _, _ in rim.asked] == [0, 20_000_000]
+    assert waits == [20.0]
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(status=503), Answer(status=401), Answer(status=None, reason="connect_refused")]
+)
+async def test_a_receiver_that_does_not_ask_so_is_judged_at_once(answer: Answer) -> None:
+    clock = Passing(START)
+    rim = Rim(clock, lambda sent: answer)
+    await Assessor(sender_of("zignsec"), rim, clock).ready(lambda wait_s: pytest.fail("it waits"))
+    assert len(rim.asked) == 1
+
+
+async def test_a_receiver_that_asks_for_ever_is_judged_in_the_end() -> None:
+    clock, waits = Passing(START), list[float]()
+    rim = Rim(clock, lambda sent: Answer(status=503, headers={"retry-after": "86400"}))
+    await Assessor(sender_of("zignsec"), rim, clock).ready(waits.append)
+    assert waits == [60.0] * 4
+
+
 # --- the report
 
 

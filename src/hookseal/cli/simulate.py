@@ -207,7 +207,7 @@ class _Plan:
         """All cases, and the report."""
         from contextlib import AsyncExitStack
 
-        from hookseal.cli.printing import print_json
+        from hookseal.cli.printing import print_json, say
         from hookseal.cli.simulate_report import Report, report_console, report_json
         from hookseal.simulate.assess import Assessor
         from hookseal.simulate.wire import SocketWire
@@ -217,7 +217,11 @@ class _Plan:
         async with AsyncExitStack() as stack:
             await self._serve_keys(stack)
             wire = SocketWire(self.target, self.clock)
-            async for finding in Assessor(self._sender, wire, self.clock, per_second=self.rate).findings():
+            assessor = Assessor(self._sender, wire, self.clock, per_second=self.rate)
+            await assessor.ready(lambda wait_s: say(f"the receiver asks to come again in {wait_s:.0f} s"))
+            if not as_json:
+                report.begins(self.entry.name, self.to)
+            async for finding in assessor.findings():
                 findings.append(finding)
                 if not as_json:
                     report.found(finding)

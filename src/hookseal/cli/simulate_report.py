@@ -37,6 +37,9 @@ class Report:
         self._console = console
         self._group: Group | None = None
 
+    def begins(self, provider: str, url: str) -> None:
+        self._print(Text.assemble("A receiver of ", (provider, "bold"), ", ", (url, "cyan")))
+
     def found(self, finding: Finding) -> None:
         case = finding.case
         if case.group is not self._group:

@@ -6,20 +6,23 @@ keep to the rate that the receiver's handshake granted.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from hookseal.clock import Clock
+from hookseal.delivery import retry_after
 from hookseal.egress.port import Reply
 from hookseal.simulate.cases import cases_of
 from hookseal.simulate.cases.sender import Sender
 from hookseal.simulate.cases.vocabulary import GRAVE, LEAKED, Case, Group
-from hookseal.simulate.provider import Rate, consent_in
+from hookseal.simulate.provider import Rate, consent_in, pause
 from hookseal.simulate.wire import Answer, Manner, Sent, Wire
 
 _PATIENCE_S = 15.0
 _SILENT_S = 5.0
 _SILENCES = 3
+_VISITS = 4
+_LONGEST_WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,22 @@ class Assessor:
         self._rate = Rate(clock, per_second)
         self._patience_s = patience_s
         self._silences = 0
+
+    async def ready(self, waiting: Callable[[float], None]) -> None:
+        """Send a good event until the receiver is able to judge one.
+
+        It may have to fetch the key set of an issuer that has only just begun to serve one, or be starting; it then
+        says when to come again, as the provider would. waiting: told how many seconds are waited.
+        """
+        for _ in range(_VISITS):
+            now = self._clock.now()
+            answer = await self._exchange(self._sender.good(self._sender.call(now), now))
+            wish_s = retry_after.parse(answer.headers.get("retry-after"), self._clock.now())
+            if answer.status not in (429, 503) or wish_s is None:
+                return
+            wait_s = min(float(wish_s), _LONGEST_WAIT_S)
+            waiting(wait_s)
+            await pause(self._clock, wait_s)
 
     async def findings(self) -> AsyncIterator[Finding]:
         """All cases in their order. One that its event cannot show is left out."""
