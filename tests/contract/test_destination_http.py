@@ -299,7 +299,9 @@ async def test_a_redirect_is_refused_and_not_followed(status: int) -> None:
         (SigningSettings(scheme="standard_webhooks"), "signing.secret"),
         (SigningSettings(scheme="standard_webhooks", secrets=(SECRET, b"")), "signing.secret"),
         (SigningSettings(scheme="standard_webhooks", secrets=(b"whsec_***",)), "signing.secret"),
-        (SigningSettings(scheme="bankid_antifraud", secrets=(SECRET,)), "signing.scheme"),
+        (SigningSettings(scheme="bankid_antifraud", secrets=(SECRET,)), "signing.secret"),
+        (SigningSettings(scheme="bankid_antifraud"), "signing.audience"),
+        (SigningSettings(scheme="idenfy", secrets=(SECRET,), options={"audience": "a"}), "signing.audience"),
         (SigningSettings(scheme="none", secrets=(SECRET,)), "signing.secret"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from hookseal.settings import Overrides, Settings, read
 from hookseal.settings.reference import reference
 from hookseal.settings.shown import as_toml, shown
-from hookseal.settings.table import REQUIRED, ROWS, SHAPES, Section, rows_of
+from hookseal.settings.table import PRESET, REQUIRED, ROWS, SHAPES, Section, rows_of
 
 PAGE = Path(__file__).parents[2] / "docs/settings.md"
 
@@ -20,8 +20,8 @@ def test_the_committed_page_is_what_the_table_makes() -> None:
 
 @pytest.mark.parametrize("section", Section)
 def test_rows_and_fields_are_the_same_names(section: Section) -> None:
-    rows = {row.name for row in rows_of(section) if not row.reserved}
-    assert rows == {field.name for field in fields(SHAPES[section])}
+    rows = {row.attribute for row in rows_of(section)}
+    assert rows == {field.name for field in fields(SHAPES[section])} - {"given"}
 
 
 def test_each_row_stands_once() -> None:
@@ -30,7 +30,7 @@ def test_each_row_stands_once() -> None:
 
 def test_rows_without_a_default_say_why_they_need_a_value() -> None:
     for row in ROWS:
-        assert bool(row.without) == (row.default is REQUIRED and not row.reserved), row
+        assert bool(row.without) == (row.default is REQUIRED or bool(row.unless)), row
 
 
 def test_every_secret_field_is_hidden_from_repr() -> None:
@@ -55,6 +55,13 @@ id = "b"
 url = "https://b.example"
 signing = { scheme = "none" }
 retry = { delays_s = [1.5], permanent = [410] }
+handshake = { kind = "cloudevents", request_rate = 120, callback = true }
+rate_per_min = 60
+[[endpoint]]
+id = "c"
+url = "https://c.example"
+as = "bankid_antifraud"
+signing = { audience = "one", tenant = "two" }
 """
     )
     first = read(file, Overrides(), {}).settings
@@ -62,7 +69,10 @@ retry = { delays_s = [1.5], permanent = [410] }
     text = as_toml(shown(first))
     tomllib.loads(text)
     file.write_text(text)
-    assert read(file, Overrides(), {}).settings == first
+    second = read(file, Overrides(), {}).settings
+    assert second == first
+    assert second is not None
+    assert second.endpoints[1].given.isdisjoint(PRESET - {"signing"}), "what is preset would be overridden"
 
 
 def test_the_defaults_of_the_table_pass_their_own_kinds(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ Objects of ours are closed, so that a member that `wire.py` gains or loses fails
 from collections.abc import Mapping
 
 from hookseal.api.values import ENDPOINT, EVENT, STATE, TIME
+from hookseal.destinations.subscriptions import State
 from hookseal.manage.operations import MAX_REPLAYED_EVENTS
 from hookseal.manage.registered import Origin
 from hookseal.model import EventType, Flag, Json, Outcome, Reason
@@ -178,6 +179,10 @@ SCHEMAS: Mapping[str, Schema] = {
             "timeout_s": {"type": "number"},
             "concurrency": _COUNT,
             "headers": _STRINGS,
+            "as": _or_null(_STRING),
+            "handshake": _STRING,
+            "rate_per_min": _or_null(_COUNT),
+            "consent": _or_null({"type": "string", "enum": [one.value for one in State]}),
         }
     ),
     "VisualSignature": _closed(

@@ -97,7 +97,8 @@ def source(one: Source) -> dict[str, Json]:
 
 
 def endpoint(one: Endpoint) -> dict[str, Json]:
-    return dataclasses.asdict(one)
+    told = dataclasses.asdict(one)
+    return {"as" if name == "acting_as" else name: value for name, value in told.items()}
 
 
 def _time(instant: Instant | None) -> str | None:

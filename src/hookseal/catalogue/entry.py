@@ -111,12 +111,16 @@ class Handshake:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sending:
-    """What its requests look like besides the proof, for acting as the provider."""
+    """What its requests look like besides the proof, for acting as the provider.
+
+    unsigned  whether it also sends requests without a proof, to registrations that have no key.
+    """
 
     format: str = "json"
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     timeout_s: float = 15.0
+    unsigned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +144,7 @@ class Provider:
     credentials   in lower case: headers that would let a reader act as the provider; neither stored nor forwarded.
     covers_body   False where the proof does not cover the body (bearer tokens).
     retry         name of the policy that the provider retries by.
+    permanent     statuses that end a delivery, where they are not that policy's; see `delivery.policy` for the grammar.
     addresses     published addresses or CIDRs that it sends from; `addresses_source` says where they stand.
     """
 
@@ -159,6 +164,7 @@ class Provider:
     covers_body: bool = True
     handshake: Handshake | None = None
     retry: str = "standard"
+    permanent: tuple[str, ...] | None = None
     sending: Sending = Sending()
     addresses: tuple[str, ...] = ()
     addresses_source: str = ""

@@ -83,6 +83,8 @@ class _Reader:
         if kind not in SCHEMES:
             raise self.fail("scheme.kind", f"must be one of {', '.join(SCHEMES)}")
         addresses = self.table("addresses", tables)
+        retry = self.table("retry", tables)
+        self.known("retry", retry, {"policy", "permanent"})
         self.known("addresses", addresses, {"published", "source"})
         entry = Provider(
             id=ProviderId(stem),
@@ -99,13 +101,13 @@ class _Reader:
             credentials=tuple(name.lower().encode() for name in self.texts("credentials", tables, ())),
             covers_body=self.truth("covers_body", tables, True),
             handshake=self.handshake(tables),
-            retry=self.text("retry.policy", self.table("retry", tables), "standard"),
+            retry=self.text("retry.policy", retry, "standard"),
+            permanent=self.texts("retry.permanent", retry, ()) if "permanent" in retry else None,
             sending=self.sending(self.table("sending", tables)),
             addresses=self.texts("addresses.published", addresses, ()),
             addresses_source=self.text("addresses.source", addresses, ""),
             examples=self.examples(self.table("examples", tables)),
         )
-        self.known("retry", self.table("retry", tables), {"policy"})
         return self.proven(entry)
 
     def proven(self, entry: Provider) -> Provider:

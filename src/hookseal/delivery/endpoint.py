@@ -4,10 +4,11 @@ import fnmatch
 from dataclasses import dataclass, field
 
 from hookseal.delivery.policy import POLICIES, RetryPolicy, parse
+from hookseal.delivery.presets import settled
 from hookseal.egress.headers import check_headers
 from hookseal.errors import ConfigurationError
-from hookseal.model import EndpointId, SourceId
-from hookseal.settings import EndpointSettings, SigningSettings
+from hookseal.model import EndpointId, ProviderId, SourceId
+from hookseal.settings import EndpointSettings, HandshakeSettings, SigningSettings
 
 LONGEST_TRY_S = 30.0
 """No try may take longer. A lease lasts twice that, so that it always covers the try that it was taken for."""
@@ -22,6 +23,9 @@ class Endpoint:
     sources, types  globs over the source's id and over the normalised type; "*" is everything, `other` included.
     format          how an event is written: cloudevents, json, xml or original.
     headers         the operator's own, sent with every try; they may hold credentials.
+    acting_as       the provider that it sends as; None sends as ourselves.
+    rate_per_min    how many tries may begin in any minute; a handshake may grant less.
+    handshake       how it consents; until it has, nothing is sent to it.
     """
 
     id: EndpointId
@@ -34,6 +38,13 @@ class Endpoint:
     policy: RetryPolicy = POLICIES["standard"]
     timeout_s: float = 15.0
     concurrency: int = 16
+    acting_as: ProviderId | None = None
+    rate_per_min: int | None = None
+    handshake: HandshakeSettings = field(default=HandshakeSettings())
+
+    @property
+    def needs_consent(self) -> bool:
+        return self.handshake.kind != "none"
 
     @property
     def once_per_request(self) -> bool:
@@ -49,6 +60,7 @@ class Endpoint:
 def build(row: EndpointSettings) -> Endpoint:
     """From the settings. ConfigurationError, which names the endpoint and the key, for what cannot be."""
     place = f"endpoint {row.id}"
+    row = settled(row, place)
     if not 0 < row.timeout_s <= LONGEST_TRY_S:
         raise ConfigurationError(place, "timeout_s", f"give more than 0 and at most {LONGEST_TRY_S:g} seconds")
     if not 1 <= row.concurrency <= _MAX_CONCURRENCY:
@@ -66,4 +78,7 @@ def build(row: EndpointSettings) -> Endpoint:
         policy=parse(row.retry, place),
         timeout_s=row.timeout_s,
         concurrency=row.concurrency,
+        acting_as=row.acting_as,
+        rate_per_min=row.rate_per_min,
+        handshake=row.handshake,
     )

@@ -14,6 +14,9 @@ Theory of operation
   the store refuses it (`record` is False), and that is counted.
 - A crash loses nothing: leases lapse (or are voided at the next start of an embedded store) and the deliveries are due
   again. What had been sent and not recorded is sent twice; receivers tell by `webhook-id`.
+- A lane with a rate leases no more than a minute's worth; `_open_lanes` starts the next try when its turn comes. The
+  rate is this process's: it is not remembered over a restart, and of several nodes each has its own.
+- A lane whose endpoint has not consented leases nothing: its deliveries wait in the store until `admit`.
 - A delivery whose holder died with it twice is sent only while no other suspect of its lane is. At three it is dead.
 - The receiving side must end each plan with `stored` or `abandoned`, or the reserved slots are lost to it.
 """
@@ -90,6 +93,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
         self._quiet = asyncio.Event()
+        self._paced = asyncio.Event()
         self._asleep_until: Instant | None = None
         self._running = False
         self._hurried = False
@@ -148,10 +152,26 @@ class Engine:
             lane.more = True
         self._wake.set()
 
+    def admit(self, endpoint: EndpointId, per_minute: int | None) -> None:
+        """The endpoint has consented to that rate (None: any): what waits for it may be sent."""
+        lane = self._lanes.get(endpoint)
+        if lane is not None and lane.endpoint.needs_consent:
+            lane.grant(per_minute)
+            lane.more = True
+            self._wake.set()
+            self._paced.set()
+
+    async def close(self, endpoint: EndpointId) -> None:
+        """The endpoint has not consented, or no longer: what waits is given back, what is being sent finishes."""
+        lane = self._lanes.get(endpoint)
+        if lane is not None and lane.endpoint.needs_consent:
+            lane.is_open = False
+            await self._release(self._drop_waiting(lane))
+
     async def start(self) -> None:
         """Begin. Before this, the caller has voided what a dead process of an embedded store had leased."""
         self._running = True
-        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._keep_leases())]
+        self._tasks = [asyncio.create_task(one) for one in (self._run(), self._keep_leases(), self._open_lanes())]
 
     async def stop(self, grace_s: float) -> None:
         """Claim nothing more, let what is being sent finish for `grace_s`, then cut it off and give all leases back."""
@@ -170,7 +190,8 @@ class Engine:
             await self._settled(_LAST_S)
         await self._release([held for lane in self._lanes.values() for held in self._drop_waiting(lane)])
         self._ended.set()
-        await self._tasks[1]
+        self._paced.set()
+        await asyncio.gather(*self._tasks[1:])
         reach(Step.DRAINED)
 
     async def reconfigure(self, endpoints: Iterable[Endpoint], destinations: Destinations) -> None:
@@ -190,7 +211,7 @@ class Engine:
             if lane is None:
                 lane = Lane(endpoint, destinations[endpoint.id], backlog, BUDGET_BYTES // count)
             else:
-                lane.endpoint, lane.destination = endpoint, destinations[endpoint.id]
+                lane.use(endpoint, destinations[endpoint.id])
             lanes[endpoint.id] = lane
         self._lanes = lanes
         self._plan = Plan(endpoints)
@@ -229,7 +250,7 @@ class Engine:
             await self._taken(claimed, asked, plus(now, LEASE_S))
             if claimed and self._asked():
                 return 0.0
-        known = [endpoint for endpoint, lane in self._lanes.items() if not lane.more]
+        known = [endpoint for endpoint, lane in self._lanes.items() if not lane.more and lane.is_open]
         due = await self._store.next_due_at(known) if known else None
         missed = bool(asked) and not claimed and due is not None and due <= now
         now = self._clock.now()
@@ -304,8 +325,8 @@ class Engine:
     def _feed(self, lane: Lane) -> None:
         """Start tries while the lane has free slots."""
         while self._running and lane.waiting and lane.has_slot:
-            held = lane.waiting[0]
-            left_s = seconds_between(self._clock.now(), held.until)
+            held, now = lane.waiting[0], self._clock.now()
+            left_s = seconds_between(now, held.until)
             if 0 < left_s < lane.endpoint.timeout_s + COVER_S:
                 return  # the next heartbeat renews it, or finds that it is lost
             lane.waiting.popleft()
@@ -313,9 +334,27 @@ class Engine:
                 self._let_go(held)
                 lane.more = True
                 continue
+            if not lane.may_start(now):
+                self._paced.set()
+                lane.waiting.appendleft(held)
+                return
+            lane.note_start(now)
             lane.sending += 1
             held.started = self._clock.monotonic()
             held.task = asyncio.create_task(self._carry(held))
+
+    async def _open_lanes(self) -> None:
+        """Start tries that a rate held up, as their turns come."""
+        while not self._ended.is_set():
+            self._paced.clear()
+            now = self._clock.now()
+            for lane in self._lanes.values():
+                if lane.opens_at is not None and lane.opens_at <= now:
+                    lane.opens_at = None
+                    self._feed(lane)
+            opening = [lane.opens_at for lane in self._lanes.values() if lane.opens_at is not None]
+            wait_s = seconds_between(now, min(opening)) if opening else None
+            await self._clock.wait(self._paced, wait_s)
 
     async def _carry(self, held: Held) -> None:
         """One delivery from its slot to its record."""

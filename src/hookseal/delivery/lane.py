@@ -10,6 +10,7 @@ from collections import deque
 
 from hookseal.clock import Instant
 from hookseal.delivery.endpoint import Endpoint
+from hookseal.delivery.pace import Pace
 from hookseal.delivery.slow_start import SlowStart
 from hookseal.destinations.port import Destination
 from hookseal.model import Event
@@ -57,6 +58,8 @@ class Lane:
 
     more      the store may hold work for this endpoint that is due and not leased.
     careful   the last claim brought a suspect: claim one at a time, and none while one is held.
+    is_open   False while the endpoint has not consented: nothing is leased for it, and nothing sent.
+    opens_at  when the next try may begin, where the rate holds one up; None when none is held up.
     """
 
     def __init__(self, endpoint: Endpoint, destination: Destination, backlog: int, budget_bytes: int) -> None:
@@ -69,6 +72,10 @@ class Lane:
         self.careful = False
         self.suspects = 0
         self.slow_start = SlowStart()
+        self.is_open = not endpoint.needs_consent
+        self.opens_at: Instant | None = None
+        self.granted_per_min: int | None = None
+        self._pace = Pace(endpoint.rate_per_min)
         self._backlog = backlog
         self._budget_bytes = budget_bytes
         self._held = 0
@@ -82,9 +89,15 @@ class Lane:
     @property
     def room(self) -> int:
         """How many more deliveries may be held. Large bodies close the backlog early, the slots never."""
-        taken = self._held + self.reserved
+        if not self.is_open:
+            return 0
         backlog = self._backlog if self._bytes < self._budget_bytes else 0
-        return max(self.endpoint.concurrency + backlog - taken, 0)
+        return max(self._bounded(self.endpoint.concurrency + backlog) - self._held - self.reserved, 0)
+
+    def _bounded(self, places: int) -> int:
+        """No more is leased than the rate lets go in a minute, so that no lease is held for much longer than that."""
+        rate = self._pace.per_minute
+        return places if rate is None else min(places, rate)
 
     @property
     def appetite(self) -> int:
@@ -94,8 +107,34 @@ class Lane:
         if self.careful:
             return 0 if self.suspects or not self.room else 1
         room = self.room
-        full = self.endpoint.concurrency + self._backlog
+        full = self._bounded(self.endpoint.concurrency + self._backlog)
         return room if room * 2 >= full or not self.waiting else 0
+
+    def use(self, endpoint: Endpoint, destination: Destination) -> None:
+        """Go on with changed settings. What was consented to for another URL counts for nothing."""
+        if (endpoint.url, endpoint.handshake) != (self.endpoint.url, self.endpoint.handshake):
+            self.is_open = not endpoint.needs_consent
+            self.granted_per_min = None
+        self.endpoint, self.destination = endpoint, destination
+        self._set_pace()
+
+    def grant(self, per_minute: int | None) -> None:
+        """The endpoint has consented. per_minute: None is any rate."""
+        self.is_open, self.granted_per_min = True, per_minute
+        self._set_pace()
+
+    def _set_pace(self) -> None:
+        rates = [one for one in (self.endpoint.rate_per_min, self.granted_per_min) if one is not None]
+        self._pace.per_minute = min(rates, default=None)
+
+    def may_start(self, now: Instant) -> bool:
+        """Whether the rate lets one more try begin now; else `opens_at` says when to ask again."""
+        free = self._pace.free_at(now)
+        self.opens_at = free if free > now else None
+        return self.opens_at is None
+
+    def note_start(self, now: Instant) -> None:
+        self._pace.note(now)
 
     def give_place_back(self) -> None:
         """A reserved slot is taken or free again. None is reserved where the lane was made anew in between."""

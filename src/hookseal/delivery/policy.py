@@ -13,8 +13,9 @@ Six have names. An endpoint may take one of them, change its tables, or bring de
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hookseal.catalogue import Provider
 from hookseal.errors import ConfigurationError
 from hookseal.settings import RetrySettings
 
@@ -117,6 +118,12 @@ POLICIES = {
         ),
     )
 }
+
+
+def of_provider(provider: Provider) -> RetryPolicy:
+    """The policy that a provider retries by."""
+    named = POLICIES[provider.retry]
+    return named if provider.permanent is None else replace(named, permanent=statuses(provider.permanent))
 
 
 def parse(settings: RetrySettings, place: str = "endpoint") -> RetryPolicy:

@@ -6,6 +6,7 @@ they were sent. A payload with keys named twice is the exception: two readers ma
 again from what we read.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,8 +14,10 @@ from enum import StrEnum
 import msgspec
 
 from hookseal.catalogue.entry import Provider
+from hookseal.clock import rfc3339
+from hookseal.delivery.presets import Preset
 from hookseal.errors import CannotFormat
-from hookseal.identity import xml_tree
+from hookseal.identity import cloudevents, xml_tree
 from hookseal.identity.body import json_bytes
 from hookseal.message import Headers
 from hookseal.model import Event, Flag, Json
@@ -64,6 +67,62 @@ def render(
             return Rendered(xml_tree.write(tree, xml_root), (("Content-Type", XML_TYPE),))
         case Format.ORIGINAL:
             return Rendered(stored.body, _original_headers(stored.headers, provider))
+
+
+def render_as(
+    preset: Preset, format: Format | str, event: Event, stored: StoredEvent, source: Provider | None
+) -> Rendered:
+    """The event as a provider posts it: the payload, in the provider's own content type.
+
+    format  the provider's, or the one that stands in its place: json, xml (root `result`), cloudevents, original.
+    source  who sent the event to us; None for events of one's own.
+    """
+    match Format(format):
+        case Format.CLOUDEVENTS if preset.format == Format.CLOUDEVENTS:
+            rendered = Rendered(_own_cloudevent(event, stored), (("Content-Type", preset.content_type),))
+        case Format.JSON if preset.format == Format.JSON:
+            rendered = Rendered(_payload(event, stored), (("Content-Type", preset.content_type),))
+        case other:
+            rendered = render(other, event, stored, source, xml_root=PAYLOAD_ROOT)
+    return Rendered(rendered.body, (*_headers_as(preset, event), *rendered.headers))
+
+
+def _own_cloudevent(event: Event, stored: StoredEvent) -> bytes:
+    """An event as its publisher writes it: `data` is the payload itself, not what we read in it.
+
+    A payload that is such an event already (it came from that provider) goes as it is: its source and id are what its
+    receivers know it by.
+    """
+    tree = event.payload
+    if event.payload_base64 is None and cloudevents.is_valid(tree):
+        return _payload(event, stored)
+    envelope: dict[str, Json] = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": f"/sources/{event.source}",
+        "type": event.type,
+        "time": rfc3339(event.time),
+    }
+    if event.subject:
+        envelope["subject"] = event.subject
+    if event.payload_base64 is not None:
+        return msgspec.json.encode({**envelope, "data_base64": event.payload_base64})
+    data = msgspec.Raw(_payload(event, stored))
+    return msgspec.json.encode({**envelope, "datacontenttype": "application/json", "data": data})
+
+
+def _headers_as(preset: Preset, event: Event) -> tuple[tuple[str, str], ...]:
+    """The provider's own headers. One that names the event names this one, where it is of the provider's naming."""
+    naming = {place.header for place in preset.provider.event.type if place.header is not None}
+    theirs = event.provider == preset.provider.id
+    name = event.provider_type if theirs else event.type
+    if name is None or not _PROVIDERS_NAME.fullmatch(name):
+        return preset.headers
+    return tuple((header, name if header.lower().encode() in naming else value) for header, value in preset.headers)
+
+
+# Ours are lower case with dots; a name in capitals, such as IDENTIFICATION_AUTO_FINISHED, is a provider's.
+_PROVIDERS_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
 
 
 def _cloudevent(event: Event, stored: StoredEvent) -> bytes:

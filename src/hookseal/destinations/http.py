@@ -3,6 +3,10 @@
 It decides which headers a POST carries. It knows no retries, and opens no socket: all goes through the egress.
 Where names meet, the later of these counts: the endpoint's own headers, `webhook-id` and `webhook-timestamp`, what the
 format brings (for `original` the provider's own proof, unchanged), our signature.
+
+An endpoint that acts as a provider gets that provider's headers and none of ours: no `webhook-id`, no
+`webhook-timestamp`. Its tries are then the same bytes each time where the provider signs no time, and its receiver
+tells repeats as it does with the provider, by the body or by what stands in it.
 """
 
 from collections.abc import Callable
@@ -10,47 +14,24 @@ from collections.abc import Callable
 from hookseal import __version__, catalogue
 from hookseal.catalogue import Provider
 from hookseal.clock import Instant, to_unix
+from hookseal.delivery import presets
 from hookseal.delivery.endpoint import Endpoint
-from hookseal.destinations.formats import render
+from hookseal.delivery.presets import UNSIGNED
+from hookseal.destinations.formats import Rendered, render, render_as
 from hookseal.destinations.port import Answered, Failed, Parcel, Rejected, Sent
+from hookseal.destinations.signing import keys_of, signs_with_tokens
+from hookseal.destinations.signing import signer as signer
 from hookseal.egress.port import Egress, Failure
 from hookseal.errors import CatalogueError, ConfigurationError, HooksealError
 from hookseal.message import Request, headers_of
 from hookseal.model import AttemptReason, ProviderId
-from hookseal.schemes.verdict import Scheme, SigningKeys
-from hookseal.settings import SigningSettings
+from hookseal.schemes.verdict import SigningKeys
 
-UNSIGNED = "none"
 _USER_AGENT = f"hookseal/{__version__}"
 
 ProviderOf = Callable[[ProviderId], Provider]
-
-
-def signer(signing: SigningSettings, place: str = "endpoint") -> Scheme | None:
-    """The scheme that an endpoint's deliveries are signed by; None for "none".
-
-    ConfigurationError when there is no such scheme, or when it cannot sign with the secrets given.
-    """
-    if signing.scheme == UNSIGNED:
-        if signing.secrets:
-            raise ConfigurationError(place, "signing.secret", 'name a scheme other than "none" to sign with it')
-        return None
-    try:
-        scheme = catalogue.provider(ProviderId(signing.scheme)).bind({})
-    except ConfigurationError as unknown:
-        raise ConfigurationError(
-            place, "signing.scheme", "use a signing scheme of the catalogue that needs no options"
-        ) from unknown
-    if not signing.secrets:
-        raise ConfigurationError(place, "signing.secret", "give the secret to sign with")
-    for secret in signing.secrets:
-        if problem := scheme.secret_problem(secret):
-            raise ConfigurationError(place, "signing.secret", problem)
-    try:
-        scheme.sign(Request(url="https://example.com/"), _keys(signing.secrets, ""), Instant(0))
-    except ConfigurationError as unable:
-        raise ConfigurationError(place, "signing.scheme", "use a scheme that signs with a shared secret") from unable
-    return scheme
+IssuerKeys = Callable[[], SigningKeys]
+"""The key of our own issuer, asked for at each try."""
 
 
 def original_problem(endpoint: Endpoint, provider: Provider) -> str | None:
@@ -69,12 +50,22 @@ def original_problem(endpoint: Endpoint, provider: Provider) -> str | None:
 class HttpDestination:
     """One endpoint, for as long as its settings stand."""
 
-    def __init__(self, endpoint: Endpoint, egress: Egress, *, provider_of: ProviderOf = catalogue.provider) -> None:
-        """ConfigurationError when the endpoint's signing cannot be."""
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        egress: Egress,
+        *,
+        provider_of: ProviderOf = catalogue.provider,
+        issuer: IssuerKeys | None = None,
+    ) -> None:
+        """ConfigurationError when the endpoint's signing cannot be, or `as` names no provider."""
         self._endpoint = endpoint
         self._egress = egress
         self._provider_of = provider_of
         self._signer = signer(endpoint.signing, f"endpoint {endpoint.id}")
+        self._issuer = issuer
+        self._has_tokens = signs_with_tokens(endpoint.signing.scheme)
+        self._preset = None if endpoint.acting_as is None else presets.of(endpoint.acting_as, f"endpoint {endpoint.id}")
         self._providers: dict[ProviderId, Provider | None] = {}
         self._own = {"user-agent": ("User-Agent", _USER_AGENT)}
         self._own.update((name.lower(), (name, value)) for name, value in endpoint.headers)
@@ -106,17 +97,28 @@ class HttpDestination:
         provider = self._provider(parcel.event.provider)
         if provider is not None and original_problem(endpoint, provider) is not None:
             raise ConfigurationError(f"endpoint {endpoint.id}", "format", "sign, or choose another format")
-        rendered = render(endpoint.format, parcel.event, parcel.stored, provider)
         lines = dict(self._own)
-        lines["webhook-id"] = ("webhook-id", parcel.delivery)
-        lines["webhook-timestamp"] = ("webhook-timestamp", str(int(to_unix(now))))
+        if self._preset is None:
+            rendered = render(endpoint.format, parcel.event, parcel.stored, provider)
+            lines["webhook-id"] = ("webhook-id", parcel.delivery)
+            lines["webhook-timestamp"] = ("webhook-timestamp", str(int(to_unix(now))))
+        else:
+            rendered = render_as(self._preset, endpoint.format, parcel.event, parcel.stored, provider)
+        return self._proven(lines, rendered, parcel, now)
+
+    def _proven(
+        self, lines: dict[str, tuple[str, str]], rendered: Rendered, parcel: Parcel, now: Instant
+    ) -> tuple[list[tuple[str, str]], bytes]:
+        endpoint = self._endpoint
         lines.update((name.lower(), (name, value)) for name, value in rendered.headers)
         if self._signer is not None:
             request = Request(headers=headers_of(lines.values()), body=rendered.body, url=endpoint.url)
-            signed = self._signer.sign(request, _keys(endpoint.signing.secrets, parcel.delivery), now)
+            keys = self._token_keys() if self._has_tokens else keys_of(endpoint.signing.secrets, parcel.delivery)
+            signed = self._signer.sign(request, keys, now)
             lines.update((name.lower(), (name, value)) for name, value in signed)
         return list(lines.values()), rendered.body
 
-
-def _keys(secrets: tuple[bytes, ...], message: str) -> SigningKeys:
-    return SigningKeys(secret=secrets[0], secrets=secrets, id=message)
+    def _token_keys(self) -> SigningKeys:
+        if self._issuer is None:
+            raise ConfigurationError(f"endpoint {self._endpoint.id}", "signing", "there is no issuer of tokens here")
+        return self._issuer()

@@ -61,6 +61,11 @@ def read(
     return tuple(body.tree)
 
 
+def is_valid(event: Json) -> bool:
+    """Whether one JSON value is a valid event object."""
+    return _wrong_with(event) is None
+
+
 def _wrong_with(event: Json) -> str | None:
     if not isinstance(event, dict):
         return "an event is an object"

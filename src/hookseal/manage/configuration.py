@@ -6,16 +6,14 @@ warnings, and whether the store could be opened, without writing a byte. Both ju
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
 from hookseal import catalogue
 from hookseal.catalogue import Provider
-from hookseal.delivery.endpoint import build
-from hookseal.destinations.formats import Format
 from hookseal.egress.policy import EgressPolicy, Refusal, parse_allowed
 from hookseal.errors import CatalogueError, ConfigurationError
+from hookseal.manage import registration
 from hookseal.manage.store_place import store_faults
 from hookseal.sealing import Keyring
 from hookseal.settings import EndpointSettings, Overrides, Settings, SourceSettings, read
@@ -165,47 +163,14 @@ class _Rules:
 
     def _judge_endpoint(self, endpoint: EndpointSettings, egress: EgressPolicy) -> None:
         key = partial(key_of, Section.ENDPOINT, which=endpoint.id)
-        if isinstance(judged := egress.judge_url(endpoint.url), Refusal):
-            self._fault(key("url"), judged.message)
-        if endpoint.format not in list(Format):
-            self._fault(key("format"), f"write one of {', '.join(Format)}")
-        try:
-            build(endpoint)
-        except ConfigurationError as fault:
-            self._fault(key(fault.key), fault.remedy)
-        self._judge_signing(endpoint)
-        known = {source.id for source in self.settings.sources}
-        for number, name in enumerate(endpoint.sources):
-            if not set(name) & set("*?[") and name not in known:
-                self._warn(key(f"sources[{number}]"), "no [[source]] has this id")
-
-    def _judge_signing(self, endpoint: EndpointSettings) -> None:
-        key = partial(key_of, Section.ENDPOINT, which=endpoint.id)
-        signing = endpoint.signing
-        if signing.scheme == "none":
-            self._judge_unsigned_original(endpoint)
-            return
-        signers = [str(id) for id in catalogue.ids() if catalogue.provider(id).secret.label]
-        if signing.scheme not in signers:
-            self._fault(key("signing.scheme"), f"there is no such signing scheme; {nearest(signing.scheme, signers)}")
-            return
-        scheme = catalogue.provider(signing.scheme).bind({})
-        for secret in signing.secrets:
-            if problem := scheme.secret_problem(secret):
-                self._fault(key("signing.secret"), f"{problem}; give the secret as the receiver shows it")
-
-    def _judge_unsigned_original(self, endpoint: EndpointSettings) -> None:
-        """`original` passes the provider's proof on, but a proof that is a credential is never kept: nothing would prove it."""
-        if endpoint.format != Format.ORIGINAL:
-            return
-        for source in self.settings.sources:
-            taken = any(fnmatchcase(source.id, glob) for glob in endpoint.sources)
-            if taken and source.provider in catalogue.ids() and catalogue.provider(source.provider).credentials:
-                remedy = (
-                    f'name a signing scheme; the proof of source "{source.id}" is a credential and is not passed on'
-                )
-                self._fault(key_of(Section.ENDPOINT, "signing.scheme", endpoint.id), remedy)
-                return
+        settings = self.settings
+        faults = [
+            *registration.judge(endpoint, egress, sources=settings.sources, public_url=settings.server.public_url)
+        ]
+        for name, remedy in faults:
+            self._fault(key(name), remedy)
+        for name, warning in registration.warnings(endpoint, settings.sources) if not faults else ():
+            self._warn(key(name), warning)
 
     def _fault(self, key: str, remedy: str) -> None:
         self.faults.append(ConfigurationError(self.place, key, remedy))

@@ -6,12 +6,13 @@ read at a time, and that a release is judged before it is believed. It knows nei
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from hookseal.clock import Clock, Instant
 from hookseal.delivery.endpoint import Endpoint
 from hookseal.delivery.endpoint import build as build_endpoint
+from hookseal.destinations.subscriptions import State
 from hookseal.errors import Invalid, NotFound
 from hookseal.manage import registered
 from hookseal.manage.release import JudgeAgain, Released, ReleaseOutcome
@@ -71,8 +72,11 @@ class Management:
         public_url: str | None = None,
         wake: Callable[[], None] = lambda: None,
         handlers: Sequence[Endpoint] = (),
+        consent: Callable[[EndpointId], State | None] = lambda endpoint: None,
     ) -> None:
         """handlers: the endpoints that are functions of this process.
+
+        consent: where an endpoint with a handshake stands; None for any other.
 
         wake: tells the delivery engine of this process that something has become due.
         """
@@ -87,6 +91,7 @@ class Management:
         self._clock = clock
         self._public_url = public_url
         self._wake = wake
+        self._consent = consent
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -200,11 +205,11 @@ class Management:
             raise NotFound("no such source") from None
 
     def endpoints(self) -> tuple[registered.Endpoint, ...]:
-        return tuple(self._shown.values())
+        return tuple(self.endpoint(id) for id in self._shown)
 
     def endpoint(self, endpoint: EndpointId) -> registered.Endpoint:
         try:
-            return self._shown[endpoint]
+            return replace(self._shown[endpoint], consent=self._consent(endpoint))
         except KeyError:
             raise NotFound("no such endpoint") from None
 

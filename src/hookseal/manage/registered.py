@@ -11,6 +11,8 @@ from enum import StrEnum
 from urllib.parse import urlsplit, urlunsplit
 
 from hookseal.delivery import endpoint as delivery
+from hookseal.delivery.presets import settled
+from hookseal.destinations.subscriptions import State
 from hookseal.model import EndpointId, Json, ProviderId, SourceId
 from hookseal.settings import EndpointSettings, SourceSettings
 
@@ -47,7 +49,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One outbound registration. url: None for a handler; retry: the policy's name; headers: the names."""
+    """One outbound registration. url: None for a handler; retry: the policy's name; headers: the names.
+
+    acting_as  the key `as`; consent: where the handshake stands, None where there is none.
+    """
 
     id: EndpointId
     origin: Origin
@@ -61,6 +66,10 @@ class Endpoint:
     timeout_s: float
     concurrency: int
     headers: tuple[str, ...]
+    acting_as: ProviderId | None
+    handshake: str
+    rate_per_min: int | None
+    consent: State | None = None
 
 
 def source(settings: SourceSettings, public_url: str | None) -> Source:
@@ -83,6 +92,8 @@ def source(settings: SourceSettings, public_url: str | None) -> Source:
 
 
 def endpoint(settings: EndpointSettings) -> Endpoint:
+    """As it is in force: what `as` presets is shown like what was written."""
+    settings = settled(settings)
     return Endpoint(
         id=settings.id,
         origin=Origin.FILE,
@@ -96,6 +107,9 @@ def endpoint(settings: EndpointSettings) -> Endpoint:
         timeout_s=settings.timeout_s,
         concurrency=settings.concurrency,
         headers=tuple(settings.headers),
+        acting_as=settings.acting_as,
+        handshake=settings.handshake.kind,
+        rate_per_min=settings.rate_per_min,
     )
 
 
@@ -114,6 +128,9 @@ def handler(one: delivery.Endpoint) -> Endpoint:
         timeout_s=one.timeout_s,
         concurrency=one.concurrency,
         headers=(),
+        acting_as=None,
+        handshake="none",
+        rate_per_min=None,
     )
 
 

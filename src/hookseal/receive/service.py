@@ -19,6 +19,7 @@ from typing import Protocol
 
 from hookseal import probe
 from hookseal.clock import Clock, Instant
+from hookseal.egress.port import Egress, Reply
 from hookseal.errors import StoreBusy, StoreError
 from hookseal.identity.extract import Item
 from hookseal.ids import RandomBytes, new_event_id, new_refusal_id
@@ -29,7 +30,7 @@ from hookseal.probe import Step
 from hookseal.receive import answers, core
 from hookseal.receive.answers import Answer, Case
 from hookseal.receive.clock_trust import ClockTrust
-from hookseal.receive.handshake import consent
+from hookseal.receive.handshake import callback_in, consent, rate_of
 from hookseal.receive.keys import Absent, Found, KeySets, Unavailable
 from hookseal.receive.rate import RateLimit
 from hookseal.receive.source import Source
@@ -49,6 +50,9 @@ log = get_logger(__name__)
 
 _OF_TIME = frozenset({Reason.TIMESTAMP_STALE, Reason.TOKEN_EXPIRED, Reason.TOKEN_NOT_YET_VALID})
 _NEVER_KEPT = frozenset({b"cookie", b"proxy-authorization"})
+CALLBACK_WAITS_S = (1.0, 10.0, 60.0)
+"""Before each call of a handshake's callback; the first lets the answer go out before it."""
+_CONSENTING_MOST = 16
 _QUARANTINE_WAITING = 64
 """Refused requests that may wait to be quarantined; beyond it they are only counted."""
 
@@ -89,6 +93,7 @@ class Receiver:
         observer: Observer,
         answer_timeout_s: float = 5.0,
         random_bytes: RandomBytes = os.urandom,
+        egress: Egress | None = None,
     ) -> None:
         self.sources = sources
         self._store = store
@@ -103,6 +108,9 @@ class Receiver:
             source.id: RateLimit(source.allowed_rate) for source in sources.values() if source.allowed_rate is not None
         }
         self._quarantining: set[asyncio.Task[None]] = set()
+        self._egress = egress
+        self._stopping = asyncio.Event()
+        self._consenting: set[asyncio.Task[None]] = set()
 
     async def receive(self, source: Source, request: Request) -> Answer:
         """Judge and store one request. Never raises but CancelledError; a fault of ours is 503."""
@@ -127,8 +135,24 @@ class Receiver:
     def handshake(self, source: Source, request: Request) -> Answer:
         """Answer an OPTIONS request: consent where the provider has such a handshake and asks rightly, else 405."""
         result = consent(source, request)
+        callback = callback_in(source, request) if result.case is Case.HANDSHAKE else None
+        if callback is not None and self._egress is not None and len(self._consenting) < _CONSENTING_MOST:
+            task = asyncio.get_running_loop().create_task(self._consent_later(self._egress, source, callback))
+            self._consenting.add(task)
+            task.add_done_callback(self._consenting.discard)
         self._observer.answered(source.id, result.status)
         return result
+
+    async def _consent_later(self, egress: Egress, source: Source, callback: str) -> None:
+        """Call the sender back; it is tried again where it cannot be reached, and given up as the sender will ask again."""
+        headers = [("WebHook-Allowed-Rate", rate_of(source))]
+        for wait_s in CALLBACK_WAITS_S:
+            await self._clock.wait(self._stopping, wait_s)
+            came = await egress.call("GET", callback, headers=headers)
+            if isinstance(came, Reply) and came.status < 500:
+                log.info("consented by callback", source=source.id, status=came.status)
+                return
+        log.warning("callback of a handshake not reached", source=source.id)
 
     async def judge(self, source: Source, request: Request, at: Instant) -> core.Decision | Unavailable:
         """Decide, fetching the issuer's keys where they are needed. at: the time that the proof is judged at."""
@@ -180,7 +204,9 @@ class Receiver:
 
     async def drain(self) -> None:
         """Let refused requests that are on their way into the quarantine arrive there."""
-        await asyncio.gather(*self._quarantining, return_exceptions=True)
+        for task in self._consenting:
+            task.cancel()
+        await asyncio.gather(*self._quarantining, *self._consenting, return_exceptions=True)
 
     async def _receive(self, source: Source, request: Request) -> Answer:
         now = self._trust.look()

@@ -14,7 +14,10 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """jwks_url: where the issuer's keys are, None for schemes with shared secrets."""
+    """jwks_url: where the issuer's keys are, None for schemes with shared secrets.
+
+    callback_hosts  under which callback URLs of a handshake may be called, in lower case.
+    """
 
     id: SourceId
     provider: Provider
@@ -25,6 +28,7 @@ class Source:
     addresses: tuple[Network, ...] = ()
     max_body_bytes: int = 2_097_152
     allowed_rate: int | None = None
+    callback_hosts: tuple[str, ...] = ()
 
     def allows(self, remote: str | None) -> bool:
         """Whether the client's address is on this source's list; True where there is no list."""
@@ -45,6 +49,9 @@ def build(row: SourceSettings, max_body_bytes: int) -> Source:
     scheme = provider.bind(row.options, max_age_s=row.max_age_s)
     jwks_url = getattr(scheme, "jwks_url", None)
     rate = row.options.get("allowed_rate", "*")
+    handshake = provider.handshake
+    option = handshake.callback_option if handshake is not None else ""
+    hosts: object = provider.settled(row.options).get(option, ())
     return Source(
         id=row.id,
         provider=provider,
@@ -55,6 +62,7 @@ def build(row: SourceSettings, max_body_bytes: int) -> Source:
         addresses=tuple(network for text in row.addresses for network in networks(text)),
         max_body_bytes=row.max_body_bytes or max_body_bytes,
         allowed_rate=None if rate == "*" else int(rate),
+        callback_hosts=tuple(str(host).lower() for host in hosts) if isinstance(hosts, tuple) else (),
     )
 
 

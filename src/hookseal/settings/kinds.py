@@ -276,14 +276,3 @@ class OneOf:
 
     def _choices(self) -> str:
         return " or ".join(f'"{choice}"' for choice in self.choices)
-
-
-@dataclass(frozen=True, slots=True)
-class NotYet:
-    """A key of a later version: refused whatever its value, so that nobody relies on what is not done."""
-
-    instead: str
-    says: str = "not in this version"
-
-    def read(self, value: Any, desk: Desk) -> Any:
-        raise Unfit(f"this key is not supported in this version; {self.instead}")

@@ -86,10 +86,30 @@ class SourceSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningSettings:
-    """scheme: a signing scheme of the catalogue, or "none"."""
+    """scheme: a signing scheme of the catalogue, or "none"; "" leaves it to the provider that the endpoint acts as.
+
+    options  for tokens of our own issuer: audience, issuer, tenant.
+    """
 
     scheme: str
     secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandshakeSettings:
+    """How an endpoint consents before it is called.
+
+    kind          "none", or "cloudevents" for the OPTIONS call of CloudEvents' web hooks.
+    origin        who we say that we are; None takes the provider's that the endpoint acts as, else our public host.
+    request_rate  requests per minute that we ask for; None asks for nothing.
+    callback      whether consent may also come later, by a call to a URL of ours.
+    """
+
+    kind: str = "none"
+    origin: str | None = None
+    request_rate: int | None = None
+    callback: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,16 +124,27 @@ class RetrySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSettings:
+    """One outbound registration, as it was written.
+
+    acting_as  the key `as`: the provider whose way of sending holds for every key that is not in `given`.
+    given      the keys that were written, `retry.policy` among them where the table `retry` names one. They matter
+               only together with `acting_as`; `delivery.presets` settles the two.
+    """
+
     id: EndpointId
     url: str
-    signing: SigningSettings
+    signing: SigningSettings = SigningSettings(scheme="")
     sources: tuple[str, ...] = ("*",)
     types: tuple[str, ...] = ("*",)
     format: str = "cloudevents"
     retry: RetrySettings = RetrySettings()
+    handshake: HandshakeSettings = HandshakeSettings()
     timeout_s: float = 15.0
     concurrency: int = 16
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    acting_as: ProviderId | None = None
+    rate_per_min: int | None = None
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,8 +167,11 @@ class _Reader:
         values: dict[str, Any] = {}
         for row in rows.values():
             value = self._value(row, which, given)
-            if value is not REQUIRED and not row.reserved:
-                values[row.name] = value
+            if value is not REQUIRED:
+                values[row.attribute] = value
+        if section is Section.ENDPOINT:
+            values["given"] = _given(given)
+            self._judge_signing(which, given, values)
         try:
             return SHAPES[section](**values)
         except TypeError:  # a required key is missing or has a fault, which has been told
@@ -185,7 +188,7 @@ class _Reader:
                 return row.default
             self.warnings += [f"{place}: {name}: {warning}" for warning in desk.warnings]
             return value
-        if row.without:
+        if row.without and row.unless not in given:
             self._fault(key, f"is missing; {row.without}")
         default = row.default
         # The defaults of the store are paths: they too count from the folder of the file.
@@ -194,6 +197,13 @@ class _Reader:
             if row.section is Section.STORE and isinstance(default, str)
             else default
         )
+
+    def _judge_signing(self, which: str | int, given: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Only an endpoint that acts as a provider may leave the scheme out: it is that provider's."""
+        key = key_of(Section.ENDPOINT, "signing", which)
+        told = any(fault.key.startswith(key) for fault in self.faults)
+        if "signing" in given and "as" not in given and not values["signing"].scheme and not told:
+            self._fault(f"{key}.scheme", 'name a signing scheme, or "none"')
 
     def _givers(self, row: Row, key: str, given: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
         """Place, key and raw value of whoever sets this row, the strongest first."""
@@ -215,6 +225,12 @@ class _Reader:
 
     def _fault(self, key: str, remedy: str) -> None:
         self.faults.append(ConfigurationError(self.place, key, remedy))
+
+
+def _given(table: Mapping[str, Any]) -> frozenset[str]:
+    retry = table.get("retry")
+    named = isinstance(retry, str) or (isinstance(retry, dict) and "policy" in retry)
+    return frozenset(table) | ({"retry.policy"} if named else frozenset())
 
 
 def _raw(row: Row, text: str) -> Any:

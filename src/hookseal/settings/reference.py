@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any
 
-from hookseal.settings.model import RetrySettings
+from hookseal.settings.model import HandshakeSettings, RetrySettings
 from hookseal.settings.table import REQUIRED, Row, Section, rows_of
 
 _HEAD = """# Settings
@@ -57,10 +57,8 @@ def _kind(row: Row) -> str:
 
 def _default(row: Row) -> str:
     default = row.default
-    if row.reserved:
-        return '`"none"`' if row.name == "handshake" else "-"
-    if default is REQUIRED:
-        return "**required**"
+    if default is REQUIRED or row.without:
+        return f"**required** without `{row.unless}`" if row.unless else "**required**"
     if default is None:
         return "unset"
     return f"`{_written(default)}`"
@@ -69,13 +67,15 @@ def _default(row: Row) -> str:
 def _written(default: Any) -> str:
     if isinstance(default, RetrySettings):
         return json.dumps(default.policy)
+    if isinstance(default, HandshakeSettings):
+        return json.dumps(default.kind)
     if isinstance(default, dict):
         return "{}"
     return json.dumps(list(default) if isinstance(default, tuple) else default)
 
 
 def _variable(row: Row) -> str:
-    return f"`{row.variable}`" if row.variable and not row.reserved else ""
+    return f"`{row.variable}`" if row.variable else ""
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hookseal.settings.model import FILE, RetrySettings, Settings, SigningSettings
-from hookseal.settings.table import Row, Section, rows_of
+from hookseal.settings.model import FILE, HandshakeSettings, RetrySettings, Settings, SigningSettings
+from hookseal.settings.table import PRESET, Row, Section, rows_of
 
 MASK = "***"
 
@@ -36,13 +36,21 @@ def as_toml(tables: Mapping[str, Any]) -> str:
 
 
 def _table(section: Section, values: object) -> dict[str, Any]:
-    return {row.name: _value(row, getattr(values, row.name)) for row in rows_of(section) if not row.reserved}
+    rows = rows_of(section)
+    if getattr(values, "acting_as", None) is not None:  # what is preset is not written, or it would override the preset
+        rows = tuple(row for row in rows if row.name in values.given or row.name not in PRESET)  # type: ignore[attr-defined]
+    return {row.name: _value(row, getattr(values, row.attribute)) for row in rows}
 
 
 def _value(row: Row, value: Any) -> Any:
     match value:
         case SigningSettings():
-            return {"scheme": value.scheme} | ({"secrets": [MASK] * len(value.secrets)} if value.secrets else {})
+            scheme = {"scheme": value.scheme} if value.scheme else {}
+            return scheme | ({"secrets": [MASK] * len(value.secrets)} if value.secrets else {}) | dict(value.options)
+        case HandshakeSettings():
+            rest = {"origin": value.origin, "request_rate": value.request_rate, "callback": value.callback or None}
+            told = {name: one for name, one in rest.items() if one is not None}
+            return {"kind": value.kind, **told} if told else value.kind
         case RetrySettings():
             own = {"delays_s": value.delays_s, "success": value.success, "permanent": value.permanent}
             given = {name: list(one) for name, one in own.items() if one is not None}

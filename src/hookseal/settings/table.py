@@ -17,7 +17,6 @@ from hookseal.settings.kinds import (
     ListOf,
     Network,
     NetworkOrProvider,
-    NotYet,
     Number,
     OneOf,
     PublicUrl,
@@ -35,7 +34,7 @@ from hookseal.settings.model import (
     SourceSettings,
     StoreSettings,
 )
-from hookseal.settings.tables import HeaderTable, Options, Retry, Signing
+from hookseal.settings.tables import Handshake, HeaderTable, Options, Retry, Signing
 
 
 class Section(StrEnum):
@@ -72,7 +71,9 @@ class Row:
 
     unit     of a number, "" for all else.
     secret   the value is masked wherever it is shown.
-    without  why the row needs a value, for rows without a default.
+    without  what to do where the row is needed and missing.
+    unless   the key of the same table in whose presence the row is not needed.
+    field    the name of the field in the model; "" where it is the row's own.
     """
 
     section: Section
@@ -82,21 +83,22 @@ class Row:
     unit: str = ""
     secret: bool = False
     without: str = ""
+    unless: str = ""
+    field: str = ""
+
+    @property
+    def attribute(self) -> str:
+        return self.field or self.name
 
     @property
     def default(self) -> Any:
-        """The default of the field with this name; REQUIRED when it has none or when there is no such field."""
+        """The default of the row's field; REQUIRED when it has none."""
         for field in fields(SHAPES[self.section]):
-            if field.name == self.name:
+            if field.name == self.attribute:
                 if field.default is not MISSING:
                     return field.default
                 return REQUIRED if field.default_factory is MISSING else field.default_factory()
         return REQUIRED
-
-    @property
-    def reserved(self) -> bool:
-        """The contract has the key, this version does not keep it: it is read, judged and never stored."""
-        return isinstance(self.kind, NotYet) or self.name == "handshake"
 
     @property
     def variable(self) -> str | None:
@@ -219,6 +221,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "mistake.",
         secret=True,
         without='write { scheme = "standard_webhooks", secret = "env:NAME" }, or { scheme = "none" }',
+        unless="as",
     ),
     Row(_OUT, "sources", ListOf(Text("id or glob", 200)), "The sources whose events go here."),
     Row(_OUT, "types", ListOf(Text("glob", 200)), "The event types that go here, as globs over the normalised type."),
@@ -227,8 +230,9 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(
         _OUT,
         "handshake",
-        OneOf(("none",), later=("cloudevents",)),
-        "How the endpoint consents before it is called.",
+        Handshake(),
+        "How the endpoint consents before it is called. `cloudevents` asks by an OPTIONS call, and posts nothing until "
+        "the answer is a consent; the rate that it grants is kept to.",
     ),
     Row(_OUT, "timeout_s", Number(0.1, 30), "How long one try may take.", "seconds"),
     Row(_OUT, "concurrency", Whole(1, 1000), "How many tries run at once."),
@@ -236,11 +240,23 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(
         _OUT,
         "as",
-        NotYet("set format, signing, retry and timeout_s one by one"),
-        "Will preset format, signing and retries as a provider has them.",
+        Id("provider id: `zignsec`, `bankid_antifraud`, `seal_id` or `idenfy`"),
+        "Sends as that provider does: presets format, headers, signing, retry, statuses, timeout_s and handshake, and "
+        "posts the event's payload. Keys that are written override what is preset.",
+        field="acting_as",
     ),
-    Row(_OUT, "rate_per_min", NotYet("limit `concurrency` instead"), "Will bound how many calls are made in a minute."),
+    Row(
+        _OUT,
+        "rate_per_min",
+        Whole(1, 1_000_000),
+        "How many calls are begun in any minute at most, retries counted. Unset: no bound but what a handshake grants.",
+        "calls per minute",
+    ),
 )
+
+
+PRESET: Final = frozenset({"format", "signing", "retry", "timeout_s", "handshake"})
+"""Keys of an endpoint that `as` presets."""
 
 
 def rows_of(section: Section) -> tuple[Row, ...]:

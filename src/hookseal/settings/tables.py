@@ -9,11 +9,13 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from hookseal.settings.kinds import ListOf, Number, Secret, Text
-from hookseal.settings.model import RetrySettings, SigningSettings
+from hookseal.settings.kinds import Kind, ListOf, Number, OneOf, Secret, Switch, Text, Whole
+from hookseal.settings.model import HandshakeSettings, RetrySettings, SigningSettings
 from hookseal.settings.secrets import Desk, Unfit, secret_bytes
 
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}", re.ASCII)
+_ORIGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
+_TOKEN_OPTIONS = frozenset(("audience", "issuer", "tenant"))
 _STATUSES = re.compile(r"[1-5]xx|[1-5][0-9][0-9]|[1-5][0-9][0-9]-[1-5][0-9][0-9]", re.ASCII)
 
 
@@ -53,13 +55,14 @@ class HeaderTable:
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    says: str = 'table: `scheme`, and `secret` or `secrets` unless the scheme is "none"'
+    """Without a scheme where the endpoint acts as a provider; whether it does is judged with the whole endpoint."""
+
+    says: str = 'table: `scheme`, and `secret` or `secrets` unless the scheme is "none"; for tokens `audience`, `issuer`, `tenant`'
 
     def read(self, value: Any, desk: Desk) -> SigningSettings:
-        table = _table(value, ("scheme", "secret", "secrets"), '{ scheme = "standard_webhooks", secret = "env:NAME" }')
-        if "scheme" not in table:
-            raise Unfit('name a signing scheme, or "none"', ".scheme")
-        scheme = _part(".scheme", lambda: Text(longest=64).read(table["scheme"], desk))
+        known = ("scheme", "secret", "secrets", *sorted(_TOKEN_OPTIONS))
+        table = _table(value, known, '{ scheme = "standard_webhooks", secret = "env:NAME" }')
+        scheme = _part(".scheme", lambda: Text(longest=64).read(table["scheme"], desk)) if "scheme" in table else ""
         if "secret" in table and "secrets" in table:
             raise Unfit("write `secret`, or `secrets` while it rotates, not both", ".secrets")
         if "secrets" in table:
@@ -70,9 +73,48 @@ class Signing:
             secrets = ()
         if scheme == "none" and secrets:
             raise Unfit('remove the secret, or name a signing scheme instead of "none"', ".secret")
-        if scheme != "none" and not secrets:
+        options = {
+            name: _part(f".{name}", partial(Text().read, table[name], desk)) for name in table.keys() & _TOKEN_OPTIONS
+        }
+        if scheme not in ("none", "") and not secrets and not options:
             raise Unfit("give the secret to sign with, such as env:NAME", ".secret")
-        return SigningSettings(scheme=scheme, secrets=secrets)
+        return SigningSettings(scheme=scheme, secrets=secrets, options=options)
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    says: str = "`none` or `cloudevents`, or a table: `kind`, `origin`, `request_rate`, `callback`"
+
+    def read(self, value: Any, desk: Desk) -> HandshakeSettings:
+        kind = OneOf(("none", "cloudevents"))
+        if not isinstance(value, dict):
+            return HandshakeSettings(kind=kind.read(value, desk))
+        known = tuple(field.name for field in fields(HandshakeSettings))
+        table = _table(value, known, '"none", "cloudevents" or { kind = "cloudevents", origin = "hooks.example.com" }')
+        made: dict[str, Any] = {"kind": "cloudevents"}
+        readers: dict[str, Kind] = {
+            "kind": kind,
+            "origin": Origin(),
+            "request_rate": Whole(1, 1_000_000),
+            "callback": Switch(),
+        }
+        for name in table:
+            made[name] = _part(f".{name}", partial(readers[name].read, table[name], desk))
+        if made["kind"] == "none" and len(table) > 1:
+            raise Unfit('remove the other keys, or write kind = "cloudevents"', ".kind")
+        return HandshakeSettings(**made)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who sends, as the receiver is asked: the name of a host."""
+
+    says: str = "host name"
+
+    def read(self, value: Any, desk: Desk) -> str:
+        if not isinstance(value, str) or not _ORIGIN.fullmatch(value):
+            raise Unfit("write a host name such as hooks.example.com")
+        return value
 
 
 @dataclass(frozen=True, slots=True)

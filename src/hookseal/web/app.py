@@ -20,7 +20,10 @@ from hookseal.delivery.endpoint import Endpoint
 from hookseal.delivery.endpoint import build as build_endpoint
 from hookseal.delivery.engine import Engine
 from hookseal.destinations.handler import Handler, endpoint_of
+from hookseal.destinations.issuer import KeptIssuer
 from hookseal.destinations.registry import destinations
+from hookseal.destinations.signing import signs_with_tokens
+from hookseal.destinations.subscriptions import State, Subscriptions
 from hookseal.egress.client import GuardedClient
 from hookseal.egress.policy import EgressPolicy
 from hookseal.egress.port import Egress
@@ -43,6 +46,7 @@ from hookseal.store.keyfile import load_or_create
 from hookseal.store.port import Refusal, Store
 from hookseal.store.postgres import PostgresStore
 from hookseal.store.sqlite import SqliteStore
+from hookseal.web.publishing import Publishing, is_published
 from hookseal.web.receiving import PREFIX, Limits, Receive, Receiving, Scope, Send, own_path, respond
 from hookseal.web.server import parse_listen
 
@@ -77,6 +81,8 @@ class Gateway:
         self._stack: AsyncExitStack | None = None
         self._store: Store | None = None
         self._management: Any = None
+        self._publishing: Publishing | None = None
+        self._subscriptions: Subscriptions | None = None
         self._warned = False
         server = self.settings.server
         self.receiving = Receiving(
@@ -136,6 +142,13 @@ class Gateway:
             raise RuntimeError("the gateway is not started")
         return self._store
 
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """Which endpoints have consented. RuntimeError before the start."""
+        if self._subscriptions is None:
+            raise RuntimeError("the gateway is not started")
+        return self._subscriptions
+
     async def start(self) -> None:
         """Open the store, void what a dead process left leased, begin to deliver, then to receive."""
         async with AsyncExitStack() as stack:
@@ -149,10 +162,13 @@ class Gateway:
             endpoints = [*self._endpoints, *(endpoint for endpoint, _ in self._handlers.values())]
             handlers = {id: handler for id, (_, handler) in self._handlers.items()}
             self.metrics.know_endpoints(handlers)
+            tokens = any(signs_with_tokens(endpoint.signing.scheme) for endpoint in endpoints)
+            issuer = KeptIssuer(store)
+            await issuer.open(make=tokens)
             engine = Engine(
                 store,
                 endpoints,
-                destinations(endpoints, egress, handlers),
+                destinations(endpoints, egress, handlers, issuer.keys),
                 normalise=read,
                 clock=self._clock,
                 random=self._random,
@@ -168,11 +184,19 @@ class Gateway:
                 clock=self._clock,
                 observer=self.metrics,
                 answer_timeout_s=self.settings.server.answer_timeout_s,
+                egress=egress,
             )
             self._management = self._manage(store, engine, receiver, shown(read))
             await engine.start()
             stack.push_async_callback(engine.stop, self.settings.server.drain_s)
             stack.push_async_callback(receiver.drain)
+            subscriptions = Subscriptions(
+                store, egress, engine, self._clock, public_url=self.settings.server.public_url
+            )
+            await subscriptions.start(endpoints)
+            stack.push_async_callback(subscriptions.stop)
+            self._subscriptions = subscriptions
+            self._publishing = Publishing(issuer.key_set, subscriptions.call_back)
             key_sets.start({one.jwks_url for one in self._sources.values() if one.jwks_url is not None})
             self.receiving.receiver = receiver
             self._store = store
@@ -195,9 +219,11 @@ class Gateway:
             await self._lifespan(receive, send)
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
-        elif own_path(scope).startswith(PREFIX):
+        elif (path := own_path(scope)).startswith(PREFIX):
             self._warn_if_unstarted()
             await self.receiving(scope, receive, send)
+        elif is_published(path):
+            await self._publish(scope, path, receive, send)
         elif self.settings.server.manage_listen is not None:
             await respond(send, answer(Case.UNKNOWN_SOURCE))
         else:
@@ -207,11 +233,21 @@ class Gateway:
         """ASGI app of the API, metrics and health, for a listener of their own."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
+        elif scope["type"] == "http" and is_published(path := own_path(scope)):
+            await self._publish(scope, path, receive, send)
         elif self._stack is None or self._management is None:
             self._warn_if_unstarted()
             await respond(send, answer(Case.STARTING))
         else:
             await self._management(scope, receive, send)
+
+    async def _publish(self, scope: Scope, path: bytes, receive: Receive, send: Send) -> None:
+        """The same on both listeners: these are for the receivers of our deliveries, who hold no key."""
+        if self._stack is None or self._publishing is None:
+            self._warn_if_unstarted()
+            await respond(send, answer(Case.STARTING))
+        else:
+            await self._publishing(scope, path, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -256,6 +292,9 @@ class Gateway:
             keyring = load_or_create(key_path, path.exists() and path.stat().st_size > 0)
         return SqliteStore(path, keyring, clock=self._clock)
 
+    def _consent(self, endpoint: EndpointId) -> State | None:
+        return None if self._subscriptions is None else self._subscriptions.state(endpoint)
+
     def _key_set_fetched(self, url: str, succeeded: bool) -> None:
         for one in self._sources.values():
             if one.jwks_url == url:
@@ -284,6 +323,7 @@ class Gateway:
             public_url=server.public_url,
             wake=engine.wake,
             handlers=[endpoint for endpoint, _ in self._handlers.values()],
+            consent=self._consent,
         )
         return create_app(
             management,
