@@ -6,18 +6,22 @@ What is genuine is judged by the schemes, which the catalogue's vectors hold to 
 import hmac
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives import serialization
 
 from hookseal import catalogue
+from hookseal.catalogue import Example
 from hookseal.clock import Instant, from_unix
 from hookseal.message import Request, headers_of
 from hookseal.model import ProviderId, Reason
 from hookseal.schemes.jwk import parse
+from hookseal.schemes.keyed_hash import Encoding, KeyedHash
 from hookseal.schemes.verdict import KeyNeeded, Keys, NotProven, Proven, SigningKeys, Verdict
 from hookseal.simulate.cases import cases_of
+from hookseal.simulate.cases.forging import ENCODED, digest, encoded
 from hookseal.simulate.cases.sender import Sender
 from hookseal.simulate.cases.vocabulary import Case, Group
 from hookseal.simulate.issuer import Issuer
@@ -54,7 +58,21 @@ def made(sender: Sender) -> Mapping[str, tuple[Case, tuple[Sent, ...]]]:
     return {case.id: (case, case.make(NOW)) for case in cases_of(sender)}
 
 
+def signed_with_id_and_time() -> Sender:
+    """A provider without examples of its own, given one: several parts are signed, in a list of versions."""
+    entry = catalogue.provider(ProviderId("standard_webhooks"))
+    example = Example(name="one", body=b'{"type":"user.created","timestamp":"2026-11-21T08:00:00Z","data":{"a":null}}')
+    return Sender(
+        provider=replace(entry, examples={"one": example}),
+        scheme=entry.bind({}),
+        keys=SigningKeys(secret=SECRET),
+        url="http://receiver.test/in/source",
+        random_bytes=os.urandom,
+    )
+
+
 SENDERS = {
+    "standard_webhooks": signed_with_id_and_time(),
     **{provider: sender_of(provider) for provider in SEEDS},
     "seal_id raw": sender_of("seal_id", mode="raw"),
     "seal_id stripped": sender_of("seal_id", mode="stripped"),
@@ -171,7 +189,9 @@ def test_an_unknown_key_id_is_all_that_is_wrong_with_its_token() -> None:
 def test_hs256_is_keyed_with_what_everybody_can_read() -> None:
     (sent,) = MADE["bankid_antifraud"]["token-alg-hs256"][1]
     token = dict(sent.headers)[b"Authorization"].decode().removeprefix("Bearer ")
-    key = ISSUER.private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]
+    key = ISSUER.private_key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )  # type: ignore[attr-defined]
     signed, _, signature = token.rpartition(".")
     assert jwt.utils.base64url_encode(hmac.digest(key, signed.encode(), "sha256")).decode() == signature
 
@@ -191,3 +211,16 @@ def test_two_runs_send_different_events(provider: str) -> None:
     )
     assert first[0] == first[1]
     assert first[0].body != second[0].body
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+def test_every_encoding_can_be_forged_as_the_scheme_writes_it(encoding: Encoding) -> None:
+    scheme = KeyedHash(header=("x-signature",), encoding=encoding)
+    signature = scheme.signature(Request(body=b"text"), SECRET)
+    assert set(ENCODED) == set(Encoding)
+    assert encoded(scheme, digest(scheme, SECRET, b"text")) == signature
+
+
+def test_an_old_request_is_refused_only_where_a_limit_is_documented() -> None:
+    assert {"timestamp-old", "timestamp-ahead", "timestamp-signed"} <= set(MADE["standard_webhooks"])
+    assert "timestamp-old" not in MADE["seal_id"]

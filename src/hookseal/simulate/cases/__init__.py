@@ -8,7 +8,17 @@ from collections.abc import Iterator
 
 from hookseal.schemes.jwt_bearer import JwtBearer
 from hookseal.schemes.keyed_hash import KeyedHash
-from hookseal.simulate.cases import bodies, connections, envelope, events, handshake, signature, timestamp, token
+from hookseal.simulate.cases import (
+    bodies,
+    changed,
+    connections,
+    envelope,
+    events,
+    handshake,
+    signature,
+    timestamp,
+    token,
+)
 from hookseal.simulate.cases.sender import Sender
 from hookseal.simulate.cases.vocabulary import Case
 
@@ -29,6 +39,7 @@ def _cases_of(sender: Sender) -> Iterator[Case]:
         case KeyedHash() as scheme:
             yield from signature.cases(sender, scheme)
             yield from timestamp.cases(sender, scheme)
+            yield from changed.cases(sender, scheme)
         case JwtBearer() as scheme:
             yield from token.cases(sender, scheme)
     yield from connections.cases(sender)

@@ -131,6 +131,14 @@ def keyed_with(scheme: KeyedHash, key: bytes, text: bytes) -> bytes:
     return hmac.digest(key, text, scheme.algorithm.value)
 
 
+def another(body: bytes) -> bytes:
+    """One byte other, and still as parsable: the last letter or digit is changed."""
+    for place in range(len(body) - 1, -1, -1):
+        if body[place : place + 1].isalnum():
+            return body[:place] + (b"1" if body[place : place + 1] == b"0" else b"0") + body[place + 1 :]
+    return body + b"0"
+
+
 ENCODED: dict[Encoding, Callable[[bytes], bytes]] = {
     Encoding.HEX: lambda raw: raw.hex().encode(),
     Encoding.HEX_UPPER: lambda raw: raw.hex().upper().encode(),
