@@ -45,8 +45,9 @@ async def serving_until_stopped(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. `listening` is told each address when connections are accepted."""
     from hookseal.web.app import Gateway
-    from hookseal.web.server import serving
+    from hookseal.web.server import raise_file_limit, serving
 
+    raise_file_limit()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

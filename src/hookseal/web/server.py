@@ -6,6 +6,7 @@ never used: a worker of it outlives a killed parent.
 """
 
 import asyncio
+import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +22,10 @@ from hookseal.errors import ConfigurationError
 
 _BACKLOG = 1024
 _CONNECTIONS = 4096
+_SHARE_OF_FILES = 3
+"""Connections take at most this part of the files that the process may open. The rest is for the store, for deliveries
+and for fetching keys: strangers who hold connections open must not stop those. Beyond the bound nothing is accepted
+and connections wait in the system's queue, where a server that ran out of files would ask again and again."""
 _BUFFER_BYTES = 131_072
 """Largest head of a request that is buffered; a longer one is answered 431 by the server. Least 8192."""
 
@@ -87,7 +92,7 @@ async def serving(
         websockets=False,
         log_enabled=False,
         backlog=_BACKLOG,
-        backpressure=_CONNECTIONS,
+        backpressure=_connections(),
         http1_settings=HTTP1Settings(header_read_timeout=round(header_timeout_s * 1000), max_buffer_size=_BUFFER_BYTES),
     )
     task = asyncio.create_task(server.serve(), name="http server")
@@ -97,3 +102,14 @@ async def serving(
         server.interrupt_signal = True
         server.main_loop_interrupt.set()
         await task
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as its user allows; the default of 1024 is for programs that use select()."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _connections() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _CONNECTIONS if files == resource.RLIM_INFINITY else max(min(_CONNECTIONS, files // _SHARE_OF_FILES), 1)
