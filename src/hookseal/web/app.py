@@ -49,6 +49,7 @@ from hookseal.store.sqlite import SqliteStore
 from hookseal.web.publishing import Publishing, is_published
 from hookseal.web.receiving import PREFIX, Limits, Receive, Receiving, Scope, Send, own_path, respond
 from hookseal.web.server import parse_listen
+from hookseal.web.told import Told
 
 log = get_logger(__name__)
 
@@ -98,7 +99,6 @@ class Gateway:
         self._sources: dict[SourceId, Source] = {row.id: self._build_source(row.id) for row in self.settings.sources}
         self._endpoints = [self._build_endpoint(row.id) for row in self.settings.endpoints]
         self.metrics = Metrics(self._sources, [row.id for row in self.settings.endpoints], self._clock)
-
         self.metrics.in_flight(lambda: self.receiving.in_flight)
 
     def on(self, type: str = "*", *, source: str = "*") -> Callable[[H], H]:
@@ -172,7 +172,7 @@ class Gateway:
                 normalise=read,
                 clock=self._clock,
                 random=self._random,
-                observer=self.metrics,
+                observer=Told(self.metrics),
             )
             key_sets = KeySets(egress, self._clock, fetched=self._key_set_fetched)
             stack.push_async_callback(key_sets.close)
