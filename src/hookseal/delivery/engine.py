@@ -133,6 +133,8 @@ class Engine:
                 self._roomier(lane)
                 continue
             lane.give_place_back()
+            if not lane.is_open:
+                continue  # its consent ended while the event was being stored: the lease lapses
             self._take(_claim(delivery, delivery.lease, event), lane, delivery.lease_until)
             self._feed(lane)
 
@@ -283,7 +285,7 @@ class Engine:
             doubt = losses_unexplained(claim)
             if held is not None:  # our own lease had lapsed while we held it: go on with the new one, never send beside
                 held.lease, held.until, held.gone = claim.lease, until, False
-            elif lane is None or not self._running:
+            elif lane is None or not lane.is_open or not self._running:
                 back[claim.id] = claim.lease
             elif doubt >= LOST_TOO_OFTEN:
                 dying.append(claim)
@@ -324,7 +326,7 @@ class Engine:
 
     def _feed(self, lane: Lane) -> None:
         """Start tries while the lane has free slots."""
-        while self._running and lane.waiting and lane.has_slot:
+        while self._running and lane.is_open and lane.waiting and lane.has_slot:
             held, now = lane.waiting[0], self._clock.now()
             left_s = seconds_between(now, held.until)
             if 0 < left_s < lane.endpoint.timeout_s + COVER_S:

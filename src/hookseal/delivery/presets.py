@@ -80,7 +80,7 @@ def _signing(signing: SigningSettings, preset: Preset, place: str) -> SigningSet
     if signing.scheme:
         return signing
     provider = preset.provider
-    if signing.secrets or (signing.options and not provider.secret.label):
+    if signing.secrets or signing.options:
         return replace(signing, scheme=provider.id)
     if not preset.signed:
         return SigningSettings(scheme=UNSIGNED)
