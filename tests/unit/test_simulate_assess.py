@@ -123,6 +123,18 @@ async def test_bankid_takes_only_its_own_success_statuses_and_is_not_told_to_com
     assert "WWW-Authenticate" in found["token-missing"].fault
 
 
+@pytest.mark.parametrize(("otherwise", "ok"), [(401, True), (400, False)])
+async def test_a_parser_in_front_of_the_proof_shows_in_another_code(otherwise: int, ok: bool) -> None:
+    def answer(sent: Sent) -> Answer:
+        return Answer(status=401 if sent.body.endswith(b"}") else otherwise)
+
+    for provider, id in (("zignsec", "bad-signature-bad-json"), ("bankid_antifraud", "bad-token-bad-json")):
+        found, _ = await assessed(provider, answer)
+        assert found[id].ok is ok
+    found, _ = await assessed("seal_id", lambda sent: Answer(status=400))
+    assert found["bad-signature-bad-json"].ok
+
+
 async def test_the_right_signature_in_an_answer_is_a_grave_fault() -> None:
     def answer(sent: Sent) -> Answer:
         return Answer(status=403, body=b"expected " + b" ".join(sent.telltales[1:]))

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from hookseal.clock import Instant
 from hookseal.schemes.jwt_bearer import JwtBearer
-from hookseal.simulate.cases.sender import Sender, changed
+from hookseal.simulate.cases.sender import Sender
 from hookseal.simulate.cases.vocabulary import Case, Expected, Group, accepted, challenged, refused
 from hookseal.simulate.tokens import Token, public_jwk, stranger, token_in
 from hookseal.simulate.wire import Sent
@@ -93,12 +93,14 @@ def _headers(sender: Sender, no: Expected, odd: Expected) -> Iterator[Case]:
         odd,
         lambda now: _in_url(sender, now),
     )
-    yield case(
-        "bad-token-bad-json",
-        "an expired token over half a JSON object",
-        "The proof comes first: a parser in front of it answers strangers, and here 400 and 401 say different things.",
-        no,
-        lambda now: _bad_json(sender, now),
+    yield Case(
+        id="bad-token-bad-json",
+        group=Group.TOKEN,
+        sends="an expired token, over a whole event and over half a one",
+        why="The proof comes first: a parser in front of it answers strangers, and with another code.",
+        expected=no,
+        make=lambda now: _whole_and_half(sender, now),
+        alike=True,
     )
     yield case(
         "signature-instead",
@@ -287,11 +289,10 @@ def _in_url(sender: Sender, now: Instant) -> Sent:
     return replace(_with(good), query=f"access_token={token.text}")
 
 
-def _bad_json(sender: Sender, now: Instant) -> Sent:
-    call = changed(sender.call(now), lambda body: body[: len(body) // 2])
-    good = sender.good(call, now)
-    token = _good(sender, now)[1].with_claims(exp=now // 1_000_000 - _HOUR_S)
-    return _with(good, f"Bearer {token.text}")
+def _whole_and_half(sender: Sender, now: Instant) -> tuple[Sent, ...]:
+    good, token = _good(sender, now)
+    whole = _with(good, f"Bearer {token.with_claims(exp=now // 1_000_000 - _HOUR_S).text}")
+    return whole, replace(whole, body=whole.body[: len(whole.body) // 2])
 
 
 def _with_signature_instead(sender: Sender, now: Instant) -> Sent:

@@ -59,6 +59,7 @@ class Case:
     why      one sentence: what goes wrong in a receiver that does otherwise.
     make     the requests, made when their turn comes; () where this event cannot show it, and then it is left out.
     at_once  all of them together; else one after another.
+    alike    all of them must get one and the same status, whichever of the right ones.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Case:
     expected: Expected
     make: Callable[[Instant], tuple[Sent, ...]]
     at_once: bool = False
+    alike: bool = False
 
 
 def accepted(policy: RetryPolicy, also: frozenset[int] = frozenset()) -> Expected:
