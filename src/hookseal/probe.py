@@ -27,6 +27,12 @@ class Step(StrEnum):
     RECORDING = "recording"  # writer thread, result rows written, not committed
     RECORDED = "recorded"
     LEASES_VOIDED = "leases_voided"
+    EXPIRING = "expiring"  # a slice of what is too old is removed, not committed
+    EXPIRED = "expired"  # the same, committed
+    REWRAPPING = "rewrapping"  # a slice of seals is moved to the new key, not committed
+    REWRAPPED = "rewrapped"  # the same, committed
+    MIGRATING = "migrating"  # a migration is written, not committed
+    MIGRATED = "migrated"  # the same, committed
     CHECKPOINTED = "checkpointed"
     DRAINED = "drained"
 

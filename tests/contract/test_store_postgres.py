@@ -139,11 +139,17 @@ ONLY_SQLITE = {
     "oldest_refusals": "drop_refusals finds them itself, because other nodes add some meanwhile",
     "replay_keys": "replay_named looks at named events at once; there are no keys beside ids",
     "void_leases": "other nodes are alive",
+    "look_at_requests, expire_requests": "requests have no table of their own",
+    "expire_deliveries": "expire_events lets them go too",
+    "expire_subjects, drop_partition": "no partitions",
 }
 ONLY_POSTGRES = {
     "server_state, sync_commits": "the server is somebody else's, and may be another one tomorrow",
     "lock_schema, wait_for_schema, has_schema, create_schema": "other nodes and other tables share the database",
     "claim_due": "see above",
+    "lock_retention, share_retention": "one node lets go of what is old, and none while a replay is planned",
+    "look_at_events": "requests have no table of their own",
+    "expire_refusals": "SQLite keeps count of the quarantine, and drops by key",
     "replay_named, replay_slice, lock_replay": "ids are not dense, and nodes may replay at once",
 }
 

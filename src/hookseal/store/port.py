@@ -32,7 +32,10 @@ Cursor = NewType("Cursor", str)
 """Where the next page starts; opaque outside the store."""
 
 UNREADABLE = "unreadable"
-"""A flag of a listed event whose bytes do not open under the keyring, or were let go by retention: it has none then."""
+"""A flag of a listed event whose bytes do not open under the keyring: it has none then."""
+
+BODY_EXPIRED = "body_expired"
+"""A flag of an event whose request's bytes were let go by retention: it has none then, and cannot be sent again."""
 
 
 # --- receiving ------------------------------------------------------------------------------------------------------
@@ -263,6 +266,37 @@ class Counts:
     quarantined: int
 
 
+# --- retention ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutoffs:
+    """What was last needed before these instants may go. An event is needed at its receipt and until its last delivery
+    has ended; a pending delivery is needed for ever.
+
+    bodies    bytes of requests, all events of which were last needed before.
+    metadata  events with their deliveries and attempts, where the bytes are gone; not later than `bodies`.
+    dedupe    dedupe keys, by their receipt. A store may keep them longer, never shorter.
+    refusals  the quarantine, by receipt.
+    """
+
+    bodies: Instant
+    metadata: Instant
+    dedupe: Instant
+    refusals: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expired:
+    """What one slice let go, and where the next one starts (None: there is no more for now)."""
+
+    bodies: int = 0
+    events: int = 0
+    dedupe_keys: int = 0
+    refusals: int = 0
+    next: Cursor | None = None
+
+
 class Store(Protocol):
     async def open(self) -> None:
         """Take the store: lock, migrate, check the keyring. StoreLocked or StoreMismatch when it cannot be had."""
@@ -319,6 +353,15 @@ class Store(Protocol):
         ...
 
     async def mark_released(self, refusal: RefusalId, now: Instant) -> None: ...
+
+    # the life of the data
+    async def expire(self, before: Cutoffs, limit: int, cursor: Cursor | None = None) -> Expired:
+        """Let go of what is too old: one slice of at most about `limit` rows, in one short transaction.
+
+        Pass the answer's `next` back until it is None. Harmless on several nodes at once: one works, the others are
+        told that there is no more.
+        """
+        ...
 
     # what the gateway keeps for itself
     async def keep(self, shelf: str, name: str, value: bytes, *, replace: bool = True) -> bytes:

@@ -1,7 +1,7 @@
 """Stored rows in the words of the port: which column is which, and how sealed bytes are opened. Both stores share it.
 
-A list never fails for one row: an event whose bytes do not open, or are gone, is listed without them and carries the
-flag UNREADABLE.
+A list never fails for one row: an event whose bytes do not open is listed without them and carries the flag UNREADABLE.
+One whose bytes were let go by retention carries BODY_EXPIRED.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from hookseal.message import Headers
 from hookseal.model import DeliveryState, Flag
 from hookseal.sealing import Sealer
 from hookseal.store.packing import delivery_id, event_id, refusal_id, unpack_flags, unpack_refusal, unpack_request
-from hookseal.store.port import UNREADABLE, AttemptRow, DeliveryRow, EventRow, Refusal, StoredEvent
+from hookseal.store.port import BODY_EXPIRED, UNREADABLE, AttemptRow, DeliveryRow, EventRow, Refusal, StoredEvent
 
 Row = Sequence[Any]
 """A row of the views `event_rows` and `delivery_rows`, or of the quarantine; the columns stand in the same order in each
@@ -39,8 +39,10 @@ class Opening:
 
     def event(self, row: Row) -> StoredEvent:
         """SealBroken when the bytes are there and do not open."""
-        if row[15] is None or row[13] is None:  # without the request's id only in a damaged file
-            return _unreadable(row)
+        if row[13] is None:  # without the request's id only in a damaged file
+            return _bare(row, UNREADABLE)
+        if row[15] is None:
+            return _bare(row, BODY_EXPIRED)
         request = unpack_request(self._sealer.unseal(row[15], request_label(row[13])))
         return StoredEvent(row=_event_row(row), headers=request.headers, body=request.body, siblings=row[14])
 
@@ -48,7 +50,7 @@ class Opening:
         try:
             return self.event(row)
         except SealBroken:
-            return _unreadable(row)
+            return _bare(row, UNREADABLE)
 
     def refusal(self, row: Row) -> Refusal:
         request = unpack_refusal(self._sealer.unseal(row[6], refusal_label(row[1])))
@@ -84,8 +86,8 @@ def _event_row(row: Row, *more_flags: str) -> EventRow:
     )
 
 
-def _unreadable(row: Row) -> StoredEvent:
-    return StoredEvent(row=_event_row(row, UNREADABLE), headers=(), body=b"", siblings=row[14] or 1)
+def _bare(row: Row, flag: str) -> StoredEvent:
+    return StoredEvent(row=_event_row(row, flag), headers=(), body=b"", siblings=row[14] or 1)
 
 
 def delivery_row(row: Row) -> DeliveryRow:

@@ -252,7 +252,7 @@ SELECT received_at, id FROM (
 
 -- replay_span --
 -- Of the events in a slice, those that may go again: the latest delivery to the endpoint is in the state asked for
--- (any, when that is null), and none is pending.
+-- (any, when that is null), none is pending, and there are still bytes to send.
 SELECT id FROM events
 WHERE (received_at, id) > ($1, $2) AND (received_at, id) <= ($3, $4)
 AND ($5::text IS NULL OR $5 = (
@@ -261,6 +261,7 @@ AND ($5::text IS NULL OR $5 = (
 AND NOT EXISTS (
     SELECT 1 FROM deliveries WHERE event = events.id AND endpoint = $6 AND state = 'pending'
 )
+AND EXISTS (SELECT 1 FROM bodies WHERE bodies.request = events.request)
 ORDER BY received_at, id;
 
 -- replay_named --
@@ -273,6 +274,7 @@ AND ($5::text IS NULL OR $5 = (
 AND NOT EXISTS (
     SELECT 1 FROM deliveries WHERE event = events.id AND endpoint = $2 AND state = 'pending'
 )
+AND EXISTS (SELECT 1 FROM bodies WHERE bodies.request = events.request)
 ORDER BY id;
 
 -- lock_replay --
@@ -398,3 +400,66 @@ DELETE FROM kept WHERE shelf = $1 AND name = $2;
 -- read_kept --
 -- All values of one shelf.
 SELECT name, sealed FROM kept WHERE shelf = $1 ORDER BY name;
+
+-- lock_retention --
+-- Whether this transaction may let go of what is old: one node at a time, and none while a replay is planned.
+SELECT pg_try_advisory_xact_lock(7526768903561293652);
+
+-- share_retention --
+-- Nobody lets go of what is old until this transaction has ended.
+SELECT pg_advisory_xact_lock_shared(7526768903561293652);
+
+-- look_at_bodies --
+-- The next requests that still have bytes, each with when it was received and when its last delivery ended: for ever
+-- where one is pending. The event with the request's own id is found by that; the few others by an index of their own.
+SELECT
+    kept.request, coalesce(used.received_at, 9223372036854775807), coalesce(used.needed_until, 0), kept.length
+FROM (
+    SELECT request, length(sealed) AS length FROM bodies WHERE request > $1 ORDER BY request LIMIT $2
+) AS kept
+CROSS JOIN LATERAL (
+    SELECT
+        max(mine.received_at) AS received_at,
+        max((SELECT max(coalesce(ended_at, 9223372036854775807)) FROM deliveries WHERE event = mine.id)) AS needed_until
+    FROM (
+        SELECT id, received_at FROM events WHERE id = kept.request
+        UNION ALL
+        SELECT id, received_at FROM events WHERE request = kept.request AND request <> id
+    ) AS mine
+) AS used
+ORDER BY kept.request;
+
+-- expire_bodies --
+-- Let the bytes of requests go.
+DELETE FROM bodies WHERE request = ANY ($1::uuid[]);
+
+-- look_at_events --
+-- The next events, as in `look_at_bodies`. By event, because requests have no table here.
+SELECT
+    id, received_at,
+    coalesce((
+        SELECT max(coalesce(ended_at, 9223372036854775807)) FROM deliveries WHERE event = events.id
+    ), 0),
+    EXISTS (SELECT 1 FROM bodies WHERE bodies.request = events.request)
+FROM events WHERE id > $1 ORDER BY id LIMIT $2;
+
+-- expire_events --
+-- Let events go, with their deliveries and attempts.
+WITH ended AS (
+    DELETE FROM deliveries WHERE event = ANY ($1::uuid[]) RETURNING id
+),
+tried AS (
+    DELETE FROM attempts USING ended WHERE attempts.delivery = ended.id
+)
+DELETE FROM events WHERE id = ANY ($1::uuid[]);
+
+-- expire_dedupe --
+-- Forget the oldest dedupe keys.
+DELETE FROM dedupe WHERE dedupe_key IN (
+    SELECT dedupe_key FROM dedupe WHERE received_at < $1 ORDER BY received_at LIMIT $2
+)
+RETURNING 1;
+
+-- expire_refusals --
+-- Let the oldest refused requests go.
+DELETE FROM quarantine WHERE id IN (SELECT id FROM quarantine WHERE received_at < $1 ORDER BY id LIMIT $2) RETURNING 1;

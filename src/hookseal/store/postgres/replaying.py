@@ -45,6 +45,7 @@ class Replaying:
         self._new_delivery_id = new_delivery_id
 
     async def apply(self, transaction: Transaction, batch: Sequence[ReplaySlice]) -> Sequence[int]:
+        await transaction.run("share_retention")
         for endpoint in sorted({one.endpoint for one in batch}):
             await transaction.run("lock_replay", endpoint)
         return [await self._one(transaction, one) for one in batch]

@@ -60,6 +60,8 @@ CREATE INDEX events_received ON events (received_at, id);
 CREATE INDEX events_source ON events (source, received_at, id);
 -- By a hash, because a subject may be longer than an index entry.
 CREATE INDEX events_subject ON events (hashtextextended(subject, 0), received_at) WHERE subject IS NOT NULL;
+-- For retention: the events of a request other than the one that has the request's own id, a small part of all.
+CREATE INDEX events_request ON events (request) WHERE request <> id;
 
 -- Dedupe keys; they outlive the events that they made. One plain unique index, never partitions: a unique index does
 -- not reach over partitions, and two nodes could store one key twice.
@@ -68,8 +70,8 @@ CREATE TABLE dedupe (
     event uuid NOT NULL,
     received_at bigint NOT NULL
 );
--- For retention: a few pages, whatever the table's size.
-CREATE INDEX dedupe_received ON dedupe USING brin (received_at);
+-- For retention.
+CREATE INDEX dedupe_received ON dedupe (received_at);
 
 -- One event for one endpoint. A pending delivery is due at `due_at`; a lease moves that to its own end.
 CREATE TABLE deliveries (

@@ -27,9 +27,11 @@ from hookseal.store.port import (
     Claimed,
     Counts,
     Cursor,
+    Cutoffs,
     DeliveryFilter,
     DeliveryRow,
     EventFilter,
+    Expired,
     Lease,
     NewRequest,
     Page,
@@ -39,9 +41,10 @@ from hookseal.store.port import (
     Stored,
     StoredEvent,
 )
-from hookseal.store.postgres import keeping, leasing, quarantining
+from hookseal.store.postgres import expiring, keeping, leasing, quarantining
 from hookseal.store.postgres.accepting import accept, prepare
 from hookseal.store.postgres.connection import Hosts
+from hookseal.store.postgres.expiring import Expiring
 from hookseal.store.postgres.keeping import Keep
 from hookseal.store.postgres.leasing import Bury, Cancel, Claim, Claiming, Hold, Leased
 from hookseal.store.postgres.migrate import bring
@@ -113,6 +116,7 @@ class PostgresStore:
         self._replay = Handler("replay", 8, Replaying(new_delivery_id).apply)
         self._released = Handler("mark_released", 9, quarantining.mark_released)
         self._keep = Handler("keep", 11, keeping.apply)
+        self._expire = Handler("expire", 12, Expiring(self._quarantining).apply, Step.EXPIRED)
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply)
 
     def _node_now(self) -> Instant | None:
@@ -206,6 +210,12 @@ class PostgresStore:
     async def mark_released(self, refusal: RefusalId, now: Instant) -> None:
         """NotFound when there is none."""
         await self._writer.submit(self._released, Release(refusal, now))
+
+    # --- the life of the data ---
+
+    async def expire(self, before: Cutoffs, limit: int, cursor: Cursor | None = None) -> Expired:
+        expired: Expired = await self._writer.submit(self._expire, expiring.begin(before, limit, cursor))
+        return expired
 
     # --- what the gateway keeps for itself ---
 

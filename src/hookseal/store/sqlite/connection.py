@@ -61,6 +61,8 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
             raise StoreMismatch(f"{path}: SQLite does not sync its commits")
         _pragma(connection, "wal_autocheckpoint = 0")
         _pragma(connection, "foreign_keys = ON")
+        # What is deleted is overwritten: a free page would keep a person's reference for as long as nobody needs it.
+        _pragma(connection, "secure_delete = ON")
         _pragma(connection, "temp_store = MEMORY")
         _pragma(connection, f"cache_size = -{_WRITER_CACHE_KIB}")
     return connection

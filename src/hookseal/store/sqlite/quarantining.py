@@ -68,7 +68,7 @@ class Quarantining:
         excess = self._rows - self._max_rows
         while excess > 0 or self._bytes > self._max_bytes:
             last = 0
-            for key, size in fetch(connection, QUERIES["oldest_refusals"], {"limit": max(excess, 16)}):
+            for key, size, _ in fetch(connection, QUERIES["oldest_refusals"], {"limit": max(excess, 16)}):
                 if self._rows <= self._max_rows and self._bytes <= self._max_bytes:
                     break
                 last = key
@@ -78,6 +78,20 @@ class Quarantining:
                 return
             connection.execute(QUERIES["drop_refusals"], {"key": last})
             excess = self._rows - self._max_rows
+
+    def expire(self, connection: apsw.Connection, before: Instant, limit: int) -> int:
+        """Let up to `limit` of the oldest go, as long as they were received before; how many that was."""
+        last = dropped = 0
+        for key, size, received_at in fetch(connection, QUERIES["oldest_refusals"], {"limit": limit}):
+            if received_at >= before:
+                break
+            last = key
+            dropped += 1
+            self._rows -= 1
+            self._bytes -= size
+        if dropped:
+            connection.execute(QUERIES["drop_refusals"], {"key": last})
+        return dropped
 
 
 def mark_released(connection: apsw.Connection, batch: Sequence[Release]) -> Sequence[NotFound | None]:

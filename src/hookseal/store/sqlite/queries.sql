@@ -206,7 +206,8 @@ SELECT min(key), max(key) FROM events WHERE received_at >= :since AND received_a
 
 -- replay_span --
 -- Of the events with keys in a span, those that may go again: the latest delivery to the endpoint is in the state
--- asked for (any, when that is null), and none is pending. `+` keeps SQLite from walking all that is pending.
+-- asked for (any, when that is null), none is pending, and there are still bytes to send. `+` keeps SQLite from walking
+-- all that is pending.
 SELECT key FROM events
 WHERE key BETWEEN :first AND :last AND received_at >= :since AND received_at < :until
 AND (:state IS NULL OR :state = (
@@ -215,6 +216,7 @@ AND (:state IS NULL OR :state = (
 AND NOT EXISTS (
     SELECT 1 FROM deliveries WHERE event = events.key AND +endpoint = :endpoint AND +state = 'pending'
 )
+AND EXISTS (SELECT 1 FROM bodies WHERE bodies.request = events.request)
 ORDER BY key;
 
 -- replay_keys --
@@ -292,7 +294,7 @@ VALUES (:key, :id, :source, :received_at, :reason, :released_at, :bytes, :sealed
 
 -- oldest_refusals --
 -- Those that give way first.
-SELECT key, bytes FROM quarantine ORDER BY key LIMIT :limit;
+SELECT key, bytes, received_at FROM quarantine ORDER BY key LIMIT :limit;
 
 -- drop_refusals --
 -- Let the oldest go.
@@ -344,3 +346,69 @@ DELETE FROM kept WHERE shelf = :shelf AND name = :name;
 -- read_kept --
 -- All values of one shelf.
 SELECT name, sealed FROM kept WHERE shelf = :shelf ORDER BY name;
+
+-- look_at_bodies --
+-- The next requests that still have bytes, each with when it was received and when its last delivery ended: for ever
+-- where one is pending. A request's events have consecutive keys from its own. What is missing in a damaged file is kept.
+SELECT
+    requests.key,
+    coalesce((
+        SELECT max(received_at) FROM events WHERE events.key >= requests.key AND events.key < requests.key + requests.events
+    ), 9223372036854775807),
+    coalesce((
+        SELECT max(coalesce(ended_at, 9223372036854775807)) FROM deliveries
+        WHERE event >= requests.key AND event < requests.key + requests.events
+    ), 0),
+    length(bodies.sealed)
+FROM bodies CROSS JOIN requests ON requests.key = bodies.request
+WHERE bodies.request > :after
+ORDER BY bodies.request LIMIT :limit;
+
+-- expire_bodies --
+-- Let the bytes of requests go.
+DELETE FROM bodies WHERE request IN (/* row */ ? /* row */);
+
+-- look_at_requests --
+-- The next requests, with or without bytes, as in `look_at_bodies`.
+SELECT
+    requests.key,
+    coalesce((
+        SELECT max(received_at) FROM events WHERE events.key >= requests.key AND events.key < requests.key + requests.events
+    ), 9223372036854775807),
+    coalesce((
+        SELECT max(coalesce(ended_at, 9223372036854775807)) FROM deliveries
+        WHERE event >= requests.key AND event < requests.key + requests.events
+    ), 0),
+    requests.events,
+    EXISTS (SELECT 1 FROM bodies WHERE bodies.request = requests.key)
+FROM requests
+WHERE requests.key > :after
+ORDER BY requests.key LIMIT :limit;
+
+-- expire_deliveries --
+-- Let the deliveries of events go, with their attempts.
+DELETE FROM deliveries WHERE event IN (/* row */ ? /* row */);
+
+-- expire_events --
+-- Let events go, after their deliveries.
+DELETE FROM events WHERE key IN (/* row */ ? /* row */);
+
+-- expire_requests --
+-- Let requests go, after their events.
+DELETE FROM requests WHERE key IN (/* row */ ? /* row */);
+
+-- expire_dedupe --
+-- Forget some keys of a partition: those of its range of slots.
+DELETE FROM dedupe WHERE slot IN (
+    SELECT slot FROM dedupe WHERE slot >= :first AND slot < :beyond ORDER BY slot LIMIT :limit
+);
+
+-- expire_subjects --
+-- Forget some subjects of a partition.
+DELETE FROM subjects WHERE (slot, event) IN (
+    SELECT slot, event FROM subjects WHERE slot >= :first AND slot < :beyond ORDER BY slot, event LIMIT :limit
+);
+
+-- drop_partition --
+-- Forget a partition that is empty, with its collisions.
+DELETE FROM dedupe_partitions WHERE number = :number;

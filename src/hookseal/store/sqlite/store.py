@@ -31,9 +31,11 @@ from hookseal.store.port import (
     Claimed,
     Counts,
     Cursor,
+    Cutoffs,
     DeliveryFilter,
     DeliveryRow,
     EventFilter,
+    Expired,
     Lease,
     NewRequest,
     Page,
@@ -45,7 +47,7 @@ from hookseal.store.port import (
 )
 from hookseal.store.rows import kept_label, refusal_label, request_label
 from hookseal.store.sql import slices
-from hookseal.store.sqlite import keeping, leasing, quarantining
+from hookseal.store.sqlite import expiring, keeping, leasing, quarantining
 from hookseal.store.sqlite.accepting import Accepting, prepare
 from hookseal.store.sqlite.checkpoint import BOUND_PAGES, START_PAGES, Checkpointer, begin_log_anew
 from hookseal.store.sqlite.connection import (
@@ -57,6 +59,7 @@ from hookseal.store.sqlite.connection import (
     open_reader,
     open_writer,
 )
+from hookseal.store.sqlite.expiring import Expiring
 from hookseal.store.sqlite.faults import fault_of
 from hookseal.store.sqlite.keeping import Keep
 from hookseal.store.sqlite.leasing import Bury, Cancel, Claim, Claiming, Hold, Leased
@@ -150,6 +153,7 @@ class SqliteStore:
         self._replay = Handler("replay", 8, room.or_refuse(replaying.apply))
         self._released = Handler("mark_released", 9, quarantining.mark_released)
         self._keep = Handler("keep", 11, keeping.apply)
+        self._expire = Handler("expire", 12, Expiring(self._positions, self._quarantining).apply, Step.EXPIRED)
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply)
 
     # --- opening and closing ---
@@ -283,6 +287,12 @@ class SqliteStore:
     async def mark_released(self, refusal: RefusalId, now: Instant) -> None:
         """NotFound when there is none."""
         await self._writer.submit(self._released, Release(refusal, now))
+
+    # --- the life of the data ---
+
+    async def expire(self, before: Cutoffs, limit: int, cursor: Cursor | None = None) -> Expired:
+        expired: Expired = await self._writer.submit(self._expire, expiring.begin(before, limit, cursor))
+        return expired
 
     # --- what the gateway keeps for itself ---
 
