@@ -1,11 +1,18 @@
 """What is put on the wire, byte for byte, and how whatever comes back is told."""
 
 import asyncio
+import ipaddress
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from hookseal.clock import SystemClock
 from hookseal.egress.policy import EgressPolicy, Target
@@ -168,3 +175,54 @@ async def test_nobody_there_is_a_reason() -> None:
         port = listener.getsockname()[1]
     wire = SocketWire(target(f"http://127.0.0.1:{port}/"), SystemClock())
     assert (await wire.exchange(Sent(), 5.0)).reason == "connect_refused"
+
+
+# --- TLS
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of its own for 127.0.0.1, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "receiver.test")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path / "receiver.pem"
+    file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return file
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_https_is_spoken_and_the_certificate_checked(certificate: Path, trusted: bool) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        if trusted:
+            wire = SocketWire(target(url), SystemClock(), lambda: ssl.create_default_context(cafile=str(certificate)))
+        else:
+            wire = SocketWire(target(url), SystemClock())
+        answer = await wire.exchange(Sent(body=b"{}"), 5.0)
+    assert (answer.status, answer.reason) == ((204, "") if trusted else (None, "tls_untrusted"))
