@@ -248,7 +248,8 @@ class RetentionContract:
         for number in range(10):
             await accept(store, new_event(number))
         first = await store.expire(bodies_before(plus(NOW, 1)), 4)
-        assert first.bodies == 4 and first.next is not None
+        assert first.bodies == 4
+        assert first.next is not None
         second = await store.expire(bodies_before(plus(NOW, 1)), 4, first.next)
         assert second.bodies == 4
 

@@ -11,8 +11,11 @@ from hookseal.destinations.subscriptions import State
 from hookseal.manage.operations import MAX_REPLAYED_EVENTS
 from hookseal.manage.registered import Origin
 from hookseal.model import EventType, Flag, Json, Outcome, Reason
+from hookseal.store.port import BODY_EXPIRED, UNREADABLE
 
 Schema = Mapping[str, Json]
+
+_FLAGS: list[Json] = [*(one.value for one in Flag), UNREADABLE, BODY_EXPIRED]
 
 _STRING: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
@@ -85,7 +88,7 @@ SCHEMAS: Mapping[str, Schema] = {
             "outcome": {"type": "string", "enum": [one.value for one in Outcome]},
             "final": _BOOLEAN,
             "superseded": _BOOLEAN,
-            "flags": {"type": "array", "items": {"type": "string", "enum": [one.value for one in Flag]}},
+            "flags": {"type": "array", "items": {"type": "string", "enum": _FLAGS}},
             "verified_claims": {
                 **_OPEN,
                 "description": "OpenID Identity Assurance Schema Definition 1.0; only where the provider verified them",

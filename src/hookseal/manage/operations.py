@@ -20,6 +20,7 @@ from hookseal.message import Headers
 from hookseal.model import DeliveryId, EndpointId, Event, EventId, RefusalId, SourceId
 from hookseal.settings import EndpointSettings, SourceSettings
 from hookseal.store.port import (
+    BODY_EXPIRED,
     AttemptRow,
     Counts,
     Cursor,
@@ -107,7 +108,10 @@ class Management:
         return self._read(await self._store.event(event))
 
     async def raw(self, event: EventId) -> Raw:
+        """NotFound when there is no such event, or its bytes were let go by retention."""
         stored = await self._store.event(event)
+        if BODY_EXPIRED in stored.row.flags:
+            raise NotFound("its bytes were let go by retention")
         return Raw(event=event, headers=stored.headers, body=stored.body)
 
     # --- deliveries -------------------------------------------------------------------------------------------------
@@ -123,8 +127,9 @@ class Management:
 
         An event whose delivery to the endpoint is pending is left alone. Events that are named go whatever the endpoint
         asked for, and so do those picked by the state of a delivery that they had; a replay of a time range keeps to
-        the endpoint's sources and types, or an endpoint would get what it never asked for. Invalid when the endpoint
-        or a named event does not exist.
+        the endpoint's sources and types, or an endpoint would get what it never asked for. Events whose bytes were let go
+        by retention are left out. Invalid when the endpoint or a named event does not exist, or a named one has no bytes
+        any more.
         """
         endpoint = self._endpoints.get(replay.endpoint)
         if endpoint is None:
@@ -147,6 +152,8 @@ class Management:
                 await self._store.event(event)
             except NotFound:
                 raise Invalid(f"/events/{position}", "there is no such event") from None
+            if BODY_EXPIRED in stored.row.flags:
+                raise Invalid(f"/events/{position}", "its bytes were let go by retention")
 
     async def _replay_range(self, replay: Replay, endpoint: Endpoint) -> int:
         """Step by step, each its own transaction: a long range holds up nobody who receives."""

@@ -39,6 +39,7 @@ class StoreSettings:
     url: str = field(default="sqlite:///hookseal.db", repr=False)
     keyring: str = field(default="file:hookseal.key", repr=False)
     retain_days: int = 30
+    retain_metadata_days: int = 90
     dedupe_days: int = 400
 
     @property

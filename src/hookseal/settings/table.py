@@ -149,7 +149,22 @@ ROWS: Final[tuple[Row, ...]] = (
         "The keys that seal bodies and secrets at rest. The file is made, mode 0600, only together with a new store.",
         secret=True,
     ),
-    Row(_D, "retain_days", Whole(1, 36_500), "How long events and their bytes are kept.", "days"),
+    Row(
+        _D,
+        "retain_days",
+        Whole(1, 36_500),
+        "How long the bytes of a request are kept after the last delivery of its events has ended, and a refused request "
+        "after it came. Nothing that is still to be delivered is ever removed.",
+        "days",
+    ),
+    Row(
+        _D,
+        "retain_metadata_days",
+        Whole(1, 36_500),
+        "How long events without their bytes, deliveries and attempts are kept, counted in the same way; at least "
+        "`retain_days`.",
+        "days",
+    ),
     Row(_D, "dedupe_days", Whole(1, 36_500), "How long a repeated request is recognised.", "days"),
     Row(
         _A,

@@ -33,6 +33,7 @@ from hookseal.manage.configuration import load
 from hookseal.manage.operations import Management, ReadEvent
 from hookseal.manage.reading import event_reader, shown
 from hookseal.manage.release import Released, ReleaseOutcome, SourceGone, StillRefused
+from hookseal.manage.retention import Ages, Retention
 from hookseal.message import Request
 from hookseal.model import EndpointId, Flag, SourceId
 from hookseal.receive import core, source
@@ -197,6 +198,9 @@ class Gateway:
             stack.push_async_callback(subscriptions.stop)
             self._subscriptions = subscriptions
             self._publishing = Publishing(issuer.key_set, subscriptions.call_back)
+            retention = Retention(store, Ages.of(self.settings.store), self._clock)
+            retention.start()
+            stack.push_async_callback(retention.stop)
             key_sets.start({one.jwks_url for one in self._sources.values() if one.jwks_url is not None})
             self.receiving.receiver = receiver
             self._store = store
