@@ -28,6 +28,10 @@ lint: setup
 faults: setup
 	HOOKSEAL_FAULTS=full $(BIN)/python -m pytest -q tests/fault
 
+docs: setup
+	$(BIN)/python -m hookseal.settings.reference > docs/settings.md
+	$(BIN)/python tests/docs/requirements_page.py > docs/requirements.md
+
 bench: setup
 	$(BIN)/python benchmarks/run.py
 

@@ -67,6 +67,7 @@ def a_person(number: int, first: str | None = "ÅSE", overall: str = "APPROVED")
     )
 
 
+@pytest.mark.requirement("L18")
 async def test_the_three_kinds_of_name_are_placed(tmp_path: Path) -> None:
     async with served(tmp_path) as api:
         event, _ = await api.accept(a_person(1), subject="scan-1")

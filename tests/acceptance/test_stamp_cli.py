@@ -71,31 +71,37 @@ def an_event(folder: Path, **data: Any) -> Path:
     return folder / "event.json"
 
 
+@pytest.mark.requirement("L18", "L19")
 def test_the_time_is_placed_and_no_name(folder: Path) -> None:
     assert made(folder) == ["05.11.2022, 21:04:03"]
 
 
+@pytest.mark.requirement("L19")
 def test_the_time_is_that_of_the_zone(folder: Path) -> None:
     assert made(folder, "--zone", "Europe/Oslo") == ["05.11.2022, 22:04:03"]
     assert made(folder, at="1667682243") == ["05.11.2022, 21:04:03"]
 
 
+@pytest.mark.requirement("L18")
 def test_the_name_submitted_is_placed(folder: Path) -> None:
     assert made(folder, "--signer", "initial", "--name", "Åse Šimić") == ["Åse Šimić", "05.11.2022, 21:04:03"]
 
 
+@pytest.mark.requirement("L18")
 def test_the_verified_name_comes_from_an_event_or_from_the_operator(folder: Path) -> None:
     verified = ["Anna Öström", "05.11.2022, 21:04:03"]
     assert made(folder, "--signer", "verified", "--event", an_event(folder)) == verified
     assert made(folder, "--signer", "verified", "--name", "Anna Öström") == verified
 
 
+@pytest.mark.requirement("L18")
 def test_an_image_lies_behind_the_text(folder: Path) -> None:
     (folder / "image.png").write_bytes(an_image(240, 60))
     made(folder, "--image", "image.png")
     assert seen((folder / "out.pdf").read_bytes(), page=1).at(42, 62) == RED
 
 
+@pytest.mark.requirement("L18")
 def test_a_request_without_a_time_is_refused(folder: Path) -> None:
     ended = run("stamp", "in.pdf", "-o", "out.pdf", "--box", BOX_TEXT)
     assert ended.code == 2

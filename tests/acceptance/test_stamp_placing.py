@@ -58,6 +58,7 @@ def refused(document: bytes, pointer: str, **more: object) -> Invalid:
 # --- what is shown ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("L19")
 @pytest.mark.parametrize(
     ("at", "zone", "text"),
     [

@@ -30,6 +30,14 @@ _BUFFER_BYTES = 131_072
 """Largest head of a request that is buffered; a longer one is answered 431 by the server. Least 8192."""
 
 
+# The server would give its loggers handlers of their own, which write to stdout whatever they are handed. Without them
+# its records take the road of every other library's, where values are left out (`logs.py`).
+_QUIET: dict[str, Any] = {
+    "handlers": {},
+    "loggers": {"_granian": {"handlers": []}, "granian.access": {"handlers": [], "propagate": True}},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     host: str
@@ -91,6 +99,7 @@ async def serving(
         http=HTTPModes.http1,
         websockets=False,
         log_enabled=False,
+        log_dictconfig=_QUIET,
         backlog=_BACKLOG,
         backpressure=_connections(),
         http1_settings=HTTP1Settings(header_read_timeout=round(header_timeout_s * 1000), max_buffer_size=_BUFFER_BYTES),
