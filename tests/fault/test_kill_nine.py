@@ -7,17 +7,19 @@ gateway's API after the last restart. Lost 0, stored twice 0, undelivered 0, own
 
 import asyncio
 import random
+import time
 from pathlib import Path
 
 import pytest
+import tiers
 from plug import Clients, Node, check, configuration, drained, sink
 
 from hookseal.probe import Step
 
 pytestmark = pytest.mark.fault
 
-KILLS = 20
-ACKED = 20_000
+KILLS = tiers.tier(ci=20, full=484)
+ACKED = tiers.tier(ci=50_000, full=500_000)
 CONNECTIONS = 16
 
 STEPS = {
@@ -42,6 +44,7 @@ STEPS = {
 
 
 async def test_nothing_is_lost_or_doubled_by_kills_at_random_times(tmp_path: Path) -> None:
+    began = time.monotonic()
     dice = random.Random(20_261_121)
     clients = Clients(seed=1)
     async with sink() as receiver:
@@ -57,12 +60,23 @@ async def test_nothing_is_lost_or_doubled_by_kills_at_random_times(tmp_path: Pat
             await load
         assert await node.start()
         await clients.run(node.url, CONNECTIONS, until_acked=max(ACKED, len(clients.acked)))
+        loaded_s = time.monotonic() - began
         await clients.settle(node.url)
         await drained(node.url)
         await check(node.url, clients, receiver)
         assert await node.stop() == 0
     assert len(clients.acked) >= ACKED
     assert clients.duplicates > 0
+    tiers.note(
+        "kill -9: one node on sqlite, at random times",
+        kills=KILLS,
+        acknowledged=len(clients.acked),
+        lost=0,
+        doubled=0,
+        posts_twice=sum(receiver.posts.values()) - len(receiver.posts),
+        acknowledged_per_second=round(len(clients.acked) / loaded_s),
+        seconds=round(time.monotonic() - began, 1),
+    )
 
 
 @pytest.mark.requirement("Z16")
@@ -82,3 +96,10 @@ async def test_nothing_is_lost_or_doubled_by_a_kill_at_any_step(tmp_path: Path) 
         await drained(node.url)
         await check(node.url, clients, receiver)
         assert await node.stop() == 0
+    tiers.note(
+        "kill -9: one node on sqlite, at every step",
+        kills=len(STEPS),
+        acknowledged=len(clients.acked),
+        lost=0,
+        doubled=0,
+    )
