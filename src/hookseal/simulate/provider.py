@@ -22,6 +22,7 @@ from hookseal.delivery.consent import consent_in as consent_in
 from hookseal.delivery.pace import Pace
 from hookseal.delivery.policy import RetryPolicy, of_provider
 from hookseal.delivery.schedule import next_attempt_at
+from hookseal.destinations import handshake
 from hookseal.egress.port import Egress, Failure, Reply
 from hookseal.message import Request, headers_of
 from hookseal.schemes.verdict import Scheme, SigningKeys
@@ -201,9 +202,7 @@ class Simulator:
 
     async def _ask(self, origin: str) -> Consent:
         """OPTIONS with the origin and nothing else: the sender shows no token to a server that it does not know yet."""
-        headers = [("WebHook-Request-Origin", origin)]
-        answer = await self._egress.call("OPTIONS", self.url, headers=headers, timeout_s=_LONGEST_CALL_S)
-        return consent_in(answer, origin)
+        return await handshake.ask(self._egress, self.url, origin)
 
     def _judged(
         self, call: Call, number: int, answer: Reply | Failure, begun: float, first_at: Instant, ended_at: Instant
