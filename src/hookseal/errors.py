@@ -13,6 +13,8 @@
     ├── SealBroken              a stored value does not open with the keyring
     ├── NotFound                404 of the management API
     ├── Invalid                 422 of the management API
+    │   └── UnfitRegistration   a source or endpoint that cannot be, with all its faults
+    ├── Conflict                409 of the management API
     ├── FetchFailed             a key set or another document could not be fetched
     └── CannotFormat            an event has nothing that this format could carry     delivery ends dead
 
@@ -124,6 +126,28 @@ class Invalid(HooksealError):
         self.pointer = pointer
         self.problem = problem
         super().__init__(f"{pointer}: {problem}")
+
+
+class UnfitRegistration(Invalid):
+    """A source or an endpoint cannot be registered so."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        """faults: key as in the configuration file (`signing.secret`, `types[2]`) and remedy of each; at least one."""
+        self.faults = tuple(faults)
+        super().__init__(*self.faults[0])
+
+
+class Conflict(HooksealError):
+    """The request to the management API does not go with how things stand."""
+
+    code = "conflict"
+    status = 409
+
+    def __init__(self, kind: str, problem: str) -> None:
+        """kind: a code of the API's problems; problem: a sentence without any value of the request."""
+        self.kind = kind
+        self.problem = problem
+        super().__init__(problem)
 
 
 class FetchFailed(HooksealError):

@@ -106,8 +106,12 @@ class Metrics:
         self._quarantined = gauge("quarantined_requests", "Refused requests that are kept.")
         self._store_counted = gauge("store_counted", "1 when the figures of the store are fresh, 0 when it cannot say.")
 
+    def know_sources(self, sources: Iterable[str]) -> None:
+        """More ids that may stand as labels: of sources that were made through the API."""
+        self._sources |= frozenset(sources)
+
     def know_endpoints(self, endpoints: Iterable[str]) -> None:
-        """More ids that may stand as labels: handlers are registered after the figures are made."""
+        """More ids that may stand as labels: handlers, and what was made through the API."""
         self._endpoints |= frozenset(endpoints)
 
     # --- receiving --------------------------------------------------------------------------------------------------

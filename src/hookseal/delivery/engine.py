@@ -170,6 +170,14 @@ class Engine:
             lane.is_open = False
             await self._release(self._drop_waiting(lane))
 
+    def begin(self, endpoint: EndpointId) -> bool:
+        """A call outside of the deliveries is about to be made: it counts for the rate. False when that is used up."""
+        lane, now = self._lanes.get(endpoint), self._clock.now()
+        if lane is None or not lane.may_start(now):
+            return False
+        lane.note_start(now)
+        return True
+
     async def start(self) -> None:
         """Begin. Before this, the caller has voided what a dead process of an embedded store had leased."""
         self._running = True

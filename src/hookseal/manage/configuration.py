@@ -5,23 +5,19 @@ warnings, and whether the store could be opened, without writing a byte. Both ju
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hookseal import catalogue
-from hookseal.catalogue import Provider
-from hookseal.egress.policy import EgressPolicy, Refusal, parse_allowed
-from hookseal.errors import CatalogueError, ConfigurationError
+from hookseal.egress.policy import EgressPolicy, parse_allowed
+from hookseal.errors import ConfigurationError
 from hookseal.manage import registration
 from hookseal.manage.store_place import store_faults
 from hookseal.sealing import Keyring
 from hookseal.settings import EndpointSettings, Overrides, Settings, SourceSettings, read
-from hookseal.settings.kinds import host_and_port, is_network
-from hookseal.settings.reading import COMMAND_LINE, key_of, nearest
+from hookseal.settings.kinds import host_and_port
+from hookseal.settings.reading import COMMAND_LINE, key_of
 from hookseal.settings.table import Section
-
-_SOURCE_KEYS = frozenset(field.name for field in fields(SourceSettings))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,39 +123,10 @@ class _Rules:
 
     def _judge_source(self, source: SourceSettings, egress: EgressPolicy) -> None:
         key = partial(key_of, Section.SOURCE, which=source.id)
-        try:
-            provider = catalogue.provider(source.provider)
-        except CatalogueError:
-            self._fault(key("provider"), f"there is no such provider; {nearest(source.provider, [*catalogue.ids()])}")
-            return
-        self._judge_proof(source, provider, egress)
-        if provider.secret.label and not source.secrets and not source.unsigned:
-            self._fault(key("secrets"), f"give the {provider.secret.label} of {provider.name}, such as env:NAME")
-        if not provider.secret.label and source.secrets:
-            self._warn(key("secrets"), f"are not used; {provider.name} has no shared secret")
-        if source.unsigned and not source.addresses:
-            self._fault(key("unsigned"), "name the networks that may call in `addresses`, or let requests be proven")
-        for number, text in enumerate(source.addresses):
-            if not is_network(text) and not (text in catalogue.ids() and catalogue.provider(text).addresses):
-                self._fault(key(f"addresses[{number}]"), "no provider of that id publishes addresses; write a network")
-
-    def _judge_proof(self, source: SourceSettings, provider: Provider, egress: EgressPolicy) -> None:
-        """The options, and with them the scheme: what it says of the secrets, which URLs it takes."""
-        key = partial(key_of, Section.SOURCE, which=source.id)
-        try:
-            scheme = provider.bind(source.options, max_age_s=source.max_age_s)
-        except ConfigurationError as fault:
-            own = fault.key in _SOURCE_KEYS
-            self._fault(key(fault.key if own else f"options.{fault.key}"), fault.remedy)
-            return
-        for number, secret in enumerate(source.secrets):
-            if problem := scheme.secret_problem(secret):
-                self._fault(key(f"secrets[{number}]"), f"{problem}; copy it again from {provider.name}")
-        jwks_url = getattr(scheme, "jwks_url", None)
-        if jwks_url and isinstance(judged := egress.judge_url(jwks_url), Refusal):
-            self._fault(key("options.jwks_url"), judged.message)
-        if "{url}" in getattr(scheme, "signed", "") and self.settings.server.public_url is None:
-            self._fault("[server] public_url", f"is missing; {provider.name} signs the URL that it calls")
+        for name, remedy in registration.judge_source(source, egress, public_url=self.settings.server.public_url):
+            self._fault(name if name.startswith("[") else key(name), remedy)
+        for name, warning in registration.source_warnings(source):
+            self._warn(key(name), warning)
 
     def _judge_endpoint(self, endpoint: EndpointSettings, egress: EgressPolicy) -> None:
         key = partial(key_of, Section.ENDPOINT, which=endpoint.id)

@@ -12,13 +12,19 @@ from typing import TypeVar
 from hookseal.clock import Clock, Instant
 from hookseal.delivery.endpoint import Endpoint
 from hookseal.delivery.endpoint import build as build_endpoint
+from hookseal.destinations.port import Destination
 from hookseal.destinations.subscriptions import State
-from hookseal.errors import Invalid, NotFound
+from hookseal.errors import CannotDecide, Conflict, Invalid, NotFound
 from hookseal.manage import registered
+from hookseal.manage.provider_test_call import ProviderTestCall
+from hookseal.manage.registrations import Registrations
 from hookseal.manage.release import JudgeAgain, Released, ReleaseOutcome
+from hookseal.manage.tryout import Judged, Tried, Tryouts
 from hookseal.message import Headers
 from hookseal.model import DeliveryId, EndpointId, Event, EventId, RefusalId, SourceId
+from hookseal.receive.own_events import OwnEvent, Published
 from hookseal.settings import EndpointSettings, SourceSettings
+from hookseal.settings.table import Section
 from hookseal.store.port import (
     BODY_EXPIRED,
     AttemptRow,
@@ -39,6 +45,8 @@ S = TypeVar("S")
 
 ReadEvent = Callable[[StoredEvent], Event]
 """Normalises one stored event. Total: what cannot be read becomes an event with its raw bytes, never an error."""
+
+Publish = Callable[[OwnEvent, str | None], Awaitable[Published]]
 
 MAX_REPLAYED_EVENTS = 1000
 """How many events one replay may name."""
@@ -65,8 +73,8 @@ class Management:
         self,
         store: Store,
         *,
-        sources: Sequence[SourceSettings],
-        endpoints: Sequence[EndpointSettings],
+        sources: Sequence[SourceSettings] = (),
+        endpoints: Sequence[EndpointSettings] = (),
         read: ReadEvent,
         judge_again: JudgeAgain,
         clock: Clock,
@@ -74,25 +82,34 @@ class Management:
         wake: Callable[[], None] = lambda: None,
         handlers: Sequence[Endpoint] = (),
         consent: Callable[[EndpointId], State | None] = lambda endpoint: None,
+        registrations: Registrations | None = None,
+        publish: Publish | None = None,
+        tryouts: Tryouts | None = None,
+        destination_of: Callable[[EndpointId], Destination] | None = None,
+        test_call: ProviderTestCall | None = None,
     ) -> None:
         """handlers: the endpoints that are functions of this process.
 
         consent: where an endpoint with a handshake stands; None for any other.
-
+        registrations: in place of `sources` and `endpoints`, which are then not looked at.
+        publish, tryouts, destination_of, test_call: without them CannotDecide is all that is said.
         wake: tells the delivery engine of this process that something has become due.
         """
         self._store = store
-        self._sources = {one.id: one for one in sources}
-        self._shown = {one.id: registered.endpoint(one) for one in endpoints}
-        self._shown.update({one.id: registered.handler(one) for one in handlers})
-        self._endpoints = {one.id: build_endpoint(one) for one in endpoints}
-        self._endpoints.update({one.id: one for one in handlers})
+        self.registrations = registrations or Registrations(
+            store, sources=sources, endpoints=endpoints, clock=clock, public_url=public_url
+        )
+        self._handlers = {one.id: one for one in handlers}
         self._read = read
         self._judge_again = judge_again
         self._clock = clock
         self._public_url = public_url
         self._wake = wake
         self._consent = consent
+        self._publish = publish
+        self._tryouts = tryouts
+        self._destination_of = destination_of
+        self._test_call = test_call
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -131,7 +148,7 @@ class Management:
         by retention are left out. Invalid when the endpoint or a named event does not exist, or a named one has no bytes
         any more.
         """
-        endpoint = self._endpoints.get(replay.endpoint)
+        endpoint = self._built(replay.endpoint)
         if endpoint is None:
             raise Invalid("/endpoint", "there is no such endpoint")
         if replay.events is not None:
@@ -149,7 +166,7 @@ class Management:
             raise Invalid("/events", f"names 1 to {MAX_REPLAYED_EVENTS} events")
         for position, event in enumerate(events):
             try:
-                await self._store.event(event)
+                stored = await self._store.event(event)
             except NotFound:
                 raise Invalid(f"/events/{position}", "there is no such event") from None
             if BODY_EXPIRED in stored.row.flags:
@@ -203,22 +220,72 @@ class Management:
     # --- registrations ----------------------------------------------------------------------------------------------
 
     def sources(self) -> tuple[registered.Source, ...]:
-        return tuple(registered.source(one, self._public_url) for one in self._sources.values())
+        return tuple(self._shown_source(one) for one in self.registrations.sources)
 
     def source(self, source: SourceId) -> registered.Source:
-        try:
-            return registered.source(self._sources[source], self._public_url)
-        except KeyError:
-            raise NotFound("no such source") from None
+        for one in self.registrations.sources:
+            if one.id == source:
+                return self._shown_source(one)
+        raise NotFound("no such source")
 
     def endpoints(self) -> tuple[registered.Endpoint, ...]:
-        return tuple(self.endpoint(id) for id in self._shown)
+        shown = [self._shown_endpoint(one) for one in self.registrations.endpoints]
+        return (*shown, *(registered.handler(one) for one in self._handlers.values()))
 
     def endpoint(self, endpoint: EndpointId) -> registered.Endpoint:
-        try:
-            return replace(self._shown[endpoint], consent=self._consent(endpoint))
-        except KeyError:
-            raise NotFound("no such endpoint") from None
+        if endpoint in self._handlers:
+            return registered.handler(self._handlers[endpoint])
+        for one in self.registrations.endpoints:
+            if one.id == endpoint:
+                return self._shown_endpoint(one)
+        raise NotFound("no such endpoint")
+
+    async def test_endpoint(self, endpoint: EndpointId) -> Tried:
+        """Send a test event now, once. NotFound, or Conflict when that may not be."""
+        built = self._built(endpoint)
+        if built is None:
+            raise NotFound("no such endpoint")
+        if self._tryouts is None or self._destination_of is None:
+            raise CannotDecide("nothing is sent from here")
+        return await self._tryouts.endpoint(built, self._destination_of(endpoint))
+
+    async def test_source(self, source: SourceId) -> Judged:
+        """Judge a good request for the source, without storing it."""
+        self.source(source)
+        if self._tryouts is None:
+            raise CannotDecide("nothing is received here")
+        return await self._tryouts.source(source)
+
+    @property
+    def test_call(self) -> ProviderTestCall:
+        if self._test_call is None:
+            raise CannotDecide("nothing is sent from here")
+        return self._test_call
+
+    async def publish(self, event: OwnEvent, idempotency_key: str | None) -> Published:
+        """Conflict when the key was used for another event."""
+        if self._publish is None:
+            raise CannotDecide("nothing is delivered from here")
+        published = await self._publish(event, idempotency_key)
+        if published.conflict:
+            raise Conflict("key_reused", "This key or id was used before, for another event; nothing was published.")
+        return published
+
+    def _shown_source(self, one: SourceSettings) -> registered.Source:
+        return registered.source(one, self._public_url, self._origin(Section.SOURCE, one.id))
+
+    def _shown_endpoint(self, one: EndpointSettings) -> registered.Endpoint:
+        shown = registered.endpoint(one, self._origin(Section.ENDPOINT, one.id))
+        return replace(shown, consent=self._consent(one.id))
+
+    def _origin(self, section: Section, id: str) -> registered.Origin:
+        is_of_file = self.registrations.is_of_file(section, id)
+        return registered.Origin.FILE if is_of_file else registered.Origin.API
+
+    def _built(self, endpoint: EndpointId) -> Endpoint | None:
+        if endpoint in self._handlers:
+            return self._handlers[endpoint]
+        return next((build_endpoint(one) for one in self.registrations.endpoints if one.id == endpoint), None)
 
     # --- figures ----------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ class Origin(StrEnum):
     """Who made a registration. What came from the file is changed in the file, a handler in the code."""
 
     FILE = "file"
+    API = "api"
     CODE = "code"
 
 
@@ -72,12 +73,12 @@ class Endpoint:
     consent: State | None = None
 
 
-def source(settings: SourceSettings, public_url: str | None) -> Source:
+def source(settings: SourceSettings, public_url: str | None, origin: Origin = Origin.FILE) -> Source:
     path = f"/in/{settings.id}"
     return Source(
         id=settings.id,
         provider=settings.provider,
-        origin=Origin.FILE,
+        origin=origin,
         path=path,
         url=None if public_url is None else public_url.rstrip("/") + path,
         secrets=len(settings.secrets),
@@ -91,13 +92,16 @@ def source(settings: SourceSettings, public_url: str | None) -> Source:
     )
 
 
-def endpoint(settings: EndpointSettings) -> Endpoint:
-    """As it is in force: what `as` presets is shown like what was written."""
+def endpoint(settings: EndpointSettings, origin: Origin = Origin.FILE) -> Endpoint:
+    """As it is in force: what `as` presets is shown like what was written.
+
+    The URL of one that came over the API is told as it was given: whoever may read it here could write it, too.
+    """
     settings = settled(settings)
     return Endpoint(
         id=settings.id,
-        origin=Origin.FILE,
-        url=without_secrets(settings.url),
+        origin=origin,
+        url=settings.url if origin is Origin.API else without_secrets(settings.url),
         sources=settings.sources,
         types=settings.types,
         format=settings.format,

@@ -1,21 +1,74 @@
-"""Whether an endpoint can be what it is written as, wherever it was written: in the file or through the API.
+"""Whether a source or an endpoint can be what it is written as, wherever that is: in the file or through the API.
 
 Every rule that needs a provider, a scheme, a policy or the address rules is here; shapes and ranges were judged when
 the row was read. Nothing is resolved or called.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from fnmatch import fnmatchcase
 
 from hookseal import catalogue
+from hookseal.catalogue import Provider
 from hookseal.delivery import presets
 from hookseal.delivery.endpoint import build
 from hookseal.destinations import handshake
 from hookseal.destinations.formats import Format
 from hookseal.destinations.signing import signer
 from hookseal.egress.policy import EgressPolicy, Refusal
-from hookseal.errors import ConfigurationError
+from hookseal.errors import CatalogueError, ConfigurationError
+from hookseal.receive.own_events import OWN_SOURCE
 from hookseal.settings import EndpointSettings, SourceSettings
+from hookseal.settings.kinds import is_network
+from hookseal.settings.reading import nearest
+
+_SOURCE_KEYS = frozenset(field.name for field in fields(SourceSettings))
+
+
+def judge_source(
+    row: SourceSettings, egress: EgressPolicy, *, public_url: str | None = None
+) -> Iterator[tuple[str, str]]:
+    """Key and remedy of each fault, keys as in the file; one that begins with `[` is a key of another table."""
+    if row.id == OWN_SOURCE:
+        yield "id", "choose another one: it is the source of the events that are published through the API"
+    try:
+        provider = catalogue.provider(row.provider)
+    except CatalogueError:
+        yield "provider", f"there is no such provider; {nearest(row.provider, [*catalogue.ids()])}"
+        return
+    yield from _proof(row, provider, egress, public_url)
+    if provider.secret.label and not row.secrets and not row.unsigned:
+        yield "secrets", f"give the {provider.secret.label} of {provider.name}, such as env:NAME"
+    if row.unsigned and not row.addresses:
+        yield "unsigned", "name the networks that may call in `addresses`, or let requests be proven"
+    for number, text in enumerate(row.addresses):
+        if not is_network(text) and not (text in catalogue.ids() and catalogue.provider(text).addresses):
+            yield f"addresses[{number}]", "no provider of that id publishes addresses; write a network"
+
+
+def source_warnings(row: SourceSettings) -> Iterator[tuple[str, str]]:
+    """Key and sentence of what is possible and probably not meant."""
+    if row.secrets and row.provider in catalogue.ids() and not catalogue.provider(row.provider).secret.label:
+        yield "secrets", f"are not used; {catalogue.provider(row.provider).name} has no shared secret"
+
+
+def _proof(
+    row: SourceSettings, provider: Provider, egress: EgressPolicy, public_url: str | None
+) -> Iterator[tuple[str, str]]:
+    """The options, and with them the scheme: what it says of the secrets, which URLs it takes."""
+    try:
+        scheme = provider.bind(row.options, max_age_s=row.max_age_s)
+    except ConfigurationError as fault:
+        yield (fault.key if fault.key in _SOURCE_KEYS else f"options.{fault.key}"), fault.remedy
+        return
+    for number, secret in enumerate(row.secrets):
+        if problem := scheme.secret_problem(secret):
+            yield f"secrets[{number}]", f"{problem}; copy it again from {provider.name}"
+    jwks_url = getattr(scheme, "jwks_url", None)
+    if jwks_url and (problem := url_problem(jwks_url, egress)):
+        yield "options.jwks_url", problem
+    if "{url}" in getattr(scheme, "signed", "") and public_url is None:
+        yield "[server] public_url", f"is missing; {provider.name} signs the URL that it calls"
 
 
 def url_problem(url: str, egress: EgressPolicy) -> str | None:
@@ -51,7 +104,7 @@ def judge(
 
 def warnings(row: EndpointSettings, sources: Sequence[SourceSettings]) -> Iterator[tuple[str, str]]:
     """Key and sentence of what is possible and probably not meant. The row has no faults."""
-    known = {source.id for source in sources}
+    known = {OWN_SOURCE, *(source.id for source in sources)}
     for number, name in enumerate(row.sources):
         if not set(name) & set("*?[") and name not in known:
             yield f"sources[{number}]", "no [[source]] has this id"

@@ -104,13 +104,22 @@ class Receiver:
         self._observer = observer
         self._answer_timeout_s = answer_timeout_s
         self._random = random_bytes
-        self._rates = {
-            source.id: RateLimit(source.allowed_rate) for source in sources.values() if source.allowed_rate is not None
-        }
+        self._rates: dict[SourceId, tuple[int, RateLimit]] = {}
         self._quarantining: set[asyncio.Task[None]] = set()
         self._egress = egress
         self._stopping = asyncio.Event()
         self._consenting: set[asyncio.Task[None]] = set()
+        self.use(sources)
+
+    def use(self, sources: Mapping[SourceId, Source]) -> None:
+        """Go on with these sources. A rate that did not change goes on counting; requests under way keep their source."""
+        rates: dict[SourceId, tuple[int, RateLimit]] = {}
+        for id, source in sources.items():
+            if (rate := source.allowed_rate) is not None:
+                known = self._rates.get(id)
+                rates[id] = known if known is not None and known[0] == rate else (rate, RateLimit(rate))
+        self._rates = rates
+        self.sources = sources
 
     async def receive(self, source: Source, request: Request) -> Answer:
         """Judge and store one request. Never raises but CancelledError; a fault of ours is 503."""
@@ -181,16 +190,7 @@ class Receiver:
         """Store a genuine request with its deliveries; hand over what is leased. Raises StoreError."""
         plans = self._planner.plan(source.id, [item.type for item in genuine.items])
         try:
-            new = NewRequest(
-                source=source.id,
-                received_at=received_at,
-                headers=kept_headers(source, request.headers),
-                body=request.body,
-                events=tuple(
-                    self._new_event(source, item, received_at, flags, plan)
-                    for item, plan in zip(genuine.items, plans, strict=True)
-                ),
-            )
+            new = self._new_request(source, request, genuine, received_at, flags, plans)
             probe.reach(Step.WRITE_QUEUED)
             stored = await self._store.accept(new)
         except BaseException:
@@ -201,6 +201,13 @@ class Receiver:
         conflicts = sum(one.conflict for one in stored)
         self._observer.stored(source.id, len(stored) - duplicates, duplicates, conflicts)
         return stored
+
+    def would_store(
+        self, source: Source, request: Request, genuine: core.Genuine, received_at: Instant
+    ) -> tuple[StoredEvent, ...]:
+        """What `store` would make of a genuine request, with the sequence 0. Nothing is stored."""
+        new = self._new_request(source, request, genuine, received_at, (), [()] * len(genuine.items))
+        return tuple(stored_event(new, event, Stored(event.id, 0, False)) for event in new.events)
 
     async def drain(self) -> None:
         """Let refused requests that are on their way into the quarantine arrive there."""
@@ -223,13 +230,33 @@ class Receiver:
                 return answers.answer(Case.MEDIA_TYPE) if media_type else answers.refused(source.provider, reason)
             case core.Genuine() as genuine:
                 limit = self._rates.get(source.id)
-                if limit is not None and (wait_s := limit.take(now)) > 0:
+                if limit is not None and (wait_s := limit[1].take(now)) > 0:
                     return answers.answer(Case.RATE, retry_after_s=wait_s)
                 if genuine.items:
                     await self.store(source, request, genuine, now)
                 return answers.accepted(source.provider)
             case core.Undecided():
                 return answers.answer(Case.KEYS_UNAVAILABLE)
+
+    def _new_request(
+        self,
+        source: Source,
+        request: Request,
+        genuine: core.Genuine,
+        received_at: Instant,
+        flags: tuple[str, ...],
+        plans: Sequence[tuple[NewDelivery, ...]],
+    ) -> NewRequest:
+        return NewRequest(
+            source=source.id,
+            received_at=received_at,
+            headers=kept_headers(source, request.headers),
+            body=request.body,
+            events=tuple(
+                self._new_event(source, item, received_at, flags, plan)
+                for item, plan in zip(genuine.items, plans, strict=True)
+            ),
+        )
 
     def _new_event(
         self, source: Source, item: Item, received_at: Instant, flags: tuple[str, ...], plan: tuple[NewDelivery, ...]
@@ -245,6 +272,7 @@ class Receiver:
             subject=item.subject,
             time=item.time,
             flags=item.flags + flags,
+            order=item.order,
             deliveries=plan,
         )
 
@@ -255,7 +283,7 @@ class Receiver:
             if result.duplicate:
                 self._planner.abandoned(event.deliveries)
             else:
-                self._planner.stored(_stored_event(new, event, result), event.deliveries)
+                self._planner.stored(stored_event(new, event, result), event.deliveries)
 
     def _refuse(self, source: Source, request: Request, reason: Reason, now: Instant) -> None:
         log.info("refused", source=source.id, reason=reason.value)
@@ -296,7 +324,8 @@ def _of_source(source: SourceId, key: bytes) -> bytes:
     return hashlib.sha256(len(name).to_bytes(2) + name + key).digest()
 
 
-def _stored_event(new: NewRequest, event: NewEvent, result: Stored) -> StoredEvent:
+def stored_event(new: NewRequest, event: NewEvent, result: Stored) -> StoredEvent:
+    """What a new event is read as, without asking the store for it."""
     row = EventRow(
         id=result.event,
         source=new.source,
@@ -310,5 +339,6 @@ def _stored_event(new: NewRequest, event: NewEvent, result: Stored) -> StoredEve
         time=event.time,
         flags=event.flags,
         conflicts=0,
+        superseded=result.superseded,
     )
     return StoredEvent(row=row, headers=new.headers, body=new.body, siblings=len(new.events))

@@ -71,6 +71,20 @@ def read(
     return _Reader(file, overrides, environ, exposed=bool(mode & stat.S_IROTH)).read(document)
 
 
+def read_table(
+    section: Section, given: Mapping[str, Any]
+) -> tuple[SourceSettings | EndpointSettings | None, tuple[tuple[str, str], ...]]:
+    """One `[[source]]` or `[[endpoint]]` that came over the API, in the grammar of the file: the row and its faults.
+
+    Faults are key and remedy, keys below the table: `signing.secret`, `types[2]`. The row is None when there are any.
+    """
+    reader = _Reader(None, Overrides(), {}, distant=True)
+    row = reader.read_one(section, given)
+    start = key_of(section, "", "")
+    faults = tuple((fault.key.removeprefix(start).strip(), fault.remedy) for fault in reader.faults)
+    return (None if faults else row), faults
+
+
 def key_of(section: Section, name: str, which: str | int = "") -> str:
     """How a fault names a key: `[server] listen`, `[[source]] "idenfy-prod" secrets`, or `[[source]] #2 id`."""
     if not section.repeats:
@@ -105,12 +119,19 @@ def _document(file: Path, named: bool) -> tuple[dict[str, Any], int]:
 
 class _Reader:
     def __init__(
-        self, file: Path | None, overrides: Overrides, environ: Mapping[str, str], *, exposed: bool = False
+        self,
+        file: Path | None,
+        overrides: Overrides,
+        environ: Mapping[str, str],
+        *,
+        exposed: bool = False,
+        distant: bool = False,
     ) -> None:
         self.file = file
         self.overrides = overrides
         self.environ = environ
         self.exposed = exposed
+        self.distant = distant
         self.folder = Path.cwd() if file is None else file.absolute().parent
         self.place = _shown("defaults" if file is None else str(file))
         self.faults: list[ConfigurationError] = []
@@ -132,6 +153,9 @@ class _Reader:
             faults=tuple(self.faults),
             warnings=tuple(self.warnings),
         )
+
+    def read_one(self, section: Section, table: Mapping[str, Any]) -> Any:
+        return self._table(section, "", table)
 
     def _tables(self, section: Section, given: Any) -> Iterator[SourceSettings | EndpointSettings]:
         if not isinstance(given, list) or not all(isinstance(table, dict) for table in given):
@@ -221,7 +245,7 @@ class _Reader:
             yield self.place, key, given[row.name]
 
     def _desk(self) -> Desk:
-        return Desk(folder=self.folder, environ=self.environ, exposed=self.exposed)
+        return Desk(folder=self.folder, environ=self.environ, exposed=self.exposed, distant=self.distant)
 
     def _fault(self, key: str, remedy: str) -> None:
         self.faults.append(ConfigurationError(self.place, key, remedy))

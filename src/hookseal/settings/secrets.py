@@ -35,16 +35,20 @@ class Desk:
 
     folder   where relative paths count from.
     exposed  the value stands in a file that every user of this machine can read.
+    distant  the value came over the API: it may name neither variables nor files of this machine.
     """
 
     folder: Path
     environ: Mapping[str, str]
     exposed: bool = False
+    distant: bool = False
     warnings: list[str] = field(default_factory=list)
 
 
 def secret_bytes(text: str, desk: Desk) -> bytes:
     """The secret itself. Unfit when it is missing, empty, or has blank space around it. UTF-8 when it is text."""
+    if desk.distant and text.startswith((ENV, FILE)):
+        raise Unfit("give the secret itself; `env:` and `file:` are for the configuration file")
     if text.startswith(ENV):
         secret, place = _from_environment(text.removeprefix(ENV), desk), "the variable"
     elif text.startswith(FILE):

@@ -5,7 +5,7 @@ They are judged here as far as their shape goes. What a provider, a scheme or a 
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -46,7 +46,7 @@ class HeaderTable:
         part = f".{name}" if _HEADER_NAME.fullmatch(name) else ""
         if not isinstance(text, str):
             raise Unfit("write text in quotation marks", part)
-        quiet = Desk(folder=desk.folder, environ=desk.environ)  # a header's value is rarely a secret: no warning
+        quiet = replace(desk, exposed=False, warnings=[])  # a header's value is rarely a secret: no warning
         try:
             return secret_bytes(text, quiet).decode("utf-8", "replace")
         except Unfit as unfit:

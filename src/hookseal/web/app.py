@@ -15,38 +15,43 @@ from typing import Any, TypeVar
 from hookseal.api.app import create_app
 from hookseal.api.health import Check
 from hookseal.api.metrics import Metrics
-from hookseal.clock import Clock, SystemClock
+from hookseal.clock import Clock, Instant, SystemClock
 from hookseal.delivery.endpoint import Endpoint
 from hookseal.delivery.endpoint import build as build_endpoint
 from hookseal.delivery.engine import Engine
 from hookseal.destinations.handler import Handler, endpoint_of
 from hookseal.destinations.issuer import KeptIssuer
 from hookseal.destinations.registry import destinations
-from hookseal.destinations.signing import signs_with_tokens
 from hookseal.destinations.subscriptions import State, Subscriptions
 from hookseal.egress.client import GuardedClient
 from hookseal.egress.policy import EgressPolicy
 from hookseal.egress.port import Egress
-from hookseal.errors import CannotDecide, ConfigurationError
+from hookseal.errors import CannotDecide, ConfigurationError, StoreUnavailable
 from hookseal.logs import get_logger
 from hookseal.manage.configuration import load
-from hookseal.manage.operations import Management, ReadEvent
-from hookseal.manage.reading import event_reader, shown
+from hookseal.manage.operations import Management
+from hookseal.manage.provider_test_call import ProviderTestCall
+from hookseal.manage.reading import shown
+from hookseal.manage.registrations import Registrations
 from hookseal.manage.release import Released, ReleaseOutcome, SourceGone, StillRefused
 from hookseal.manage.retention import Ages, Retention
+from hookseal.manage.tryout import Tryouts
 from hookseal.message import Request
-from hookseal.model import EndpointId, Flag, SourceId
+from hookseal.model import EndpointId, Flag
 from hookseal.receive import core, source
 from hookseal.receive.answers import Case, answer
 from hookseal.receive.keys import KeySets, Unavailable
+from hookseal.receive.own_events import Publisher
 from hookseal.receive.service import Receiver
 from hookseal.receive.source import Source
 from hookseal.sealing import Keyring
-from hookseal.settings import Settings
+from hookseal.settings import Settings, SourceSettings
+from hookseal.simulate.good_request import good_request
 from hookseal.store.keyfile import load_or_create
 from hookseal.store.port import Refusal, Store
 from hookseal.store.postgres import PostgresStore
 from hookseal.store.sqlite import SqliteStore
+from hookseal.web.live import Live, Parts
 from hookseal.web.publishing import Publishing, is_published
 from hookseal.web.receiving import PREFIX, Limits, Receive, Receiving, Scope, Send, own_path, respond
 from hookseal.web.server import parse_listen
@@ -97,9 +102,14 @@ class Gateway:
             trusted_proxies=[ip_network(proxy) for proxy in server.trusted_proxies],
             public_url=server.public_url,
         )
-        self._sources: dict[SourceId, Source] = {row.id: self._build_source(row.id) for row in self.settings.sources}
-        self._endpoints = [self._build_endpoint(row.id) for row in self.settings.endpoints]
-        self.metrics = Metrics(self._sources, [row.id for row in self.settings.endpoints], self._clock)
+        self._live: Live | None = None
+        for row in self.settings.sources:
+            self._check_source(row)
+        for endpoint in self.settings.endpoints:
+            build_endpoint(endpoint)
+        self.metrics = Metrics(
+            [row.id for row in self.settings.sources], [row.id for row in self.settings.endpoints], self._clock
+        )
         self.metrics.in_flight(lambda: self.receiving.in_flight)
 
     def on(self, type: str = "*", *, source: str = "*") -> Callable[[H], H]:
@@ -156,20 +166,27 @@ class Gateway:
             store = self._open_store()
             await store.open()
             stack.push_async_callback(store.close)
-            voided = await store.void_leases(self._clock.now())
-            read = event_reader(self.settings.sources)
+            voided = await self._void_leases(store)
             egress = self._open_egress()
             stack.push_async_callback(egress.close)
-            endpoints = [*self._endpoints, *(endpoint for endpoint, _ in self._handlers.values())]
-            handlers = {id: handler for id, (_, handler) in self._handlers.items()}
-            self.metrics.know_endpoints(handlers)
-            tokens = any(signs_with_tokens(endpoint.signing.scheme) for endpoint in endpoints)
             issuer = KeptIssuer(store)
-            await issuer.open(make=tokens)
+            handlers = {id: handler for id, (_, handler) in self._handlers.items()}
+            live = self._live = Live(
+                issuer,
+                self.metrics,
+                [endpoint for endpoint, _ in self._handlers.values()],
+                lambda endpoints: destinations(endpoints, egress, handlers, issuer.keys),
+                self.settings.server.max_body_bytes,
+            )
+            registrations = self._register(store, live)
+            await registrations.open()
+            read = live.read
+            await live.begin(registrations)
+            endpoints = live.endpoints
             engine = Engine(
                 store,
                 endpoints,
-                destinations(endpoints, egress, handlers, issuer.keys),
+                live.destinations,
                 normalise=read,
                 clock=self._clock,
                 random=self._random,
@@ -178,7 +195,7 @@ class Gateway:
             key_sets = KeySets(egress, self._clock, fetched=self._key_set_fetched)
             stack.push_async_callback(key_sets.close)
             receiver = Receiver(
-                sources=self._sources,
+                sources=live.sources,
                 store=store,
                 planner=engine,
                 key_sets=key_sets,
@@ -187,7 +204,6 @@ class Gateway:
                 answer_timeout_s=self.settings.server.answer_timeout_s,
                 egress=egress,
             )
-            self._management = self._manage(store, engine, receiver, shown(read))
             await engine.start()
             stack.push_async_callback(engine.stop, self.settings.server.drain_s)
             stack.push_async_callback(receiver.drain)
@@ -201,7 +217,11 @@ class Gateway:
             retention = Retention(store, Ages.of(self.settings.store), self._clock)
             retention.start()
             stack.push_async_callback(retention.stop)
-            key_sets.start({one.jwks_url for one in self._sources.values() if one.jwks_url is not None})
+            key_sets.start(live.key_set_urls)
+            live.connect(Parts(receiver=receiver, engine=engine, subscriptions=subscriptions, key_sets=key_sets))
+            registrations.start()
+            stack.push_async_callback(registrations.stop)
+            self._management = self._manage(store, egress, receiver, engine, registrations)
             self.receiving.receiver = receiver
             self._store = store
             self._stack = stack.pop_all()
@@ -271,17 +291,26 @@ class Gateway:
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
-    def _build_source(self, id: SourceId) -> Source:
-        row = next(row for row in self.settings.sources if row.id == id)
+    def _check_source(self, row: SourceSettings) -> None:
         try:
-            return source.build(row, self.settings.server.max_body_bytes)
+            source.build(row, self.settings.server.max_body_bytes)
         except ConfigurationError as error:
             raise ConfigurationError(
-                str(self.settings.file or ""), f'[[source]] "{id}" {error.key}', error.remedy
+                str(self.settings.file or ""), f'[[source]] "{row.id}" {error.key}', error.remedy
             ) from error
 
-    def _build_endpoint(self, id: EndpointId) -> Endpoint:
-        return build_endpoint(next(row for row in self.settings.endpoints if row.id == id))
+    def _register(self, store: Store, live: Live) -> Registrations:
+        row = self.settings.egress
+        return Registrations(
+            store,
+            sources=self.settings.sources,
+            endpoints=self.settings.endpoints,
+            clock=self._clock,
+            egress=EgressPolicy(allow=row.allow, allow_http=row.allow_http),
+            public_url=self.settings.server.public_url,
+            apply=live.use,
+            shared=not self.settings.store.is_embedded,
+        )
 
     def _open_store(self) -> Store:
         store = self.settings.store
@@ -299,8 +328,21 @@ class Gateway:
     def _consent(self, endpoint: EndpointId) -> State | None:
         return None if self._subscriptions is None else self._subscriptions.state(endpoint)
 
+    async def _ask(self, endpoint: EndpointId) -> State | None:
+        """Where its consent stands; one that has not consented is asked now."""
+        state = self._consent(endpoint)
+        return state if state in (None, State.ACTIVE) else (await self.subscriptions.ask(endpoint)).state
+
+    async def _void_leases(self, store: Store) -> int:
+        """How many were voided. A full disk does not keep us from starting: leases lapse by themselves in a minute."""
+        try:
+            return await store.void_leases(self._clock.now())
+        except StoreUnavailable as error:
+            log.warning("leases of a former process not voided, they will lapse", code=error.code)
+            return 0
+
     def _key_set_fetched(self, url: str, succeeded: bool) -> None:
-        for one in self._sources.values():
+        for one in self._live.sources.values() if self._live is not None else ():
             if one.jwks_url == url:
                 self.metrics.key_set_fetched(one.id, succeeded)
 
@@ -312,15 +354,21 @@ class Gateway:
         own = tuple(parse_listen(text) for text in listeners if _is_address(parse_listen(text)[0]))
         return GuardedClient(EgressPolicy(allow=row.allow, allow_http=row.allow_http, own=own))
 
-    def _manage(self, store: Store, engine: Engine, receiver: Receiver, read: ReadEvent) -> Any:
+    def _manage(
+        self, store: Store, egress: Egress, receiver: Receiver, engine: Engine, registrations: Registrations
+    ) -> Any:
+        assert self._live is not None
+        live, server, read = self._live, self.settings.server, shown(self._live.read)
+
         async def judge_again(refusal: Refusal) -> ReleaseOutcome:
             return await release(receiver, refusal)
 
-        server = self.settings.server
+        def example(of: Source, now: Instant) -> Request | None:
+            return good_request(of, now, server.public_url)
+
         management = Management(
             store,
-            sources=self.settings.sources,
-            endpoints=self.settings.endpoints,
+            registrations=registrations,
             read=read,
             judge_again=judge_again,
             clock=self._clock,
@@ -328,6 +376,17 @@ class Gateway:
             wake=engine.wake,
             handlers=[endpoint for endpoint, _ in self._handlers.values()],
             consent=self._consent,
+            publish=Publisher(store, engine, self._clock, self.metrics).publish,
+            tryouts=Tryouts(
+                receiver=receiver,
+                read=read,
+                example=example,
+                ask=self._ask,
+                begin=engine.begin,
+                clock=self._clock,
+            ),
+            destination_of=live.destination_of,
+            test_call=ProviderTestCall("zignsec", lambda: registrations.endpoints, egress, self._clock),
         )
         return create_app(
             management,

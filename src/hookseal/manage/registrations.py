@@ -1,0 +1,395 @@
+"""Which sources and endpoints there are: those of the file, and those that were made through the API and lie in the store.
+
+Theory of operation
+- A registration of the API is one sealed value on a shelf of the store, in the grammar of the configuration file. It is
+  judged by the rules of `hookseal check` before it is written, and in force on this node when the call returns.
+- Every node that shares the store looks at the shelves every `LOOK_S` and takes over what others have changed.
+- Ids are unique over both. Should two nodes' files and the API come to disagree, the file counts where it stands.
+- A rotated secret ends by the clock: each node lets go of it by itself, and nothing needs to be written for that.
+- A crash between writing and taking over: the next look takes over. What is written is whole or not there.
+- Deleting an endpoint ends its pending deliveries as `cancelled`, or nobody would ever end them. Of a deleted source
+  the provider is remembered, by whose rules its events are read.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hookseal import catalogue
+from hookseal.catalogue import Provider
+from hookseal.clock import Clock, Instant, plus, seconds_between
+from hookseal.delivery import presets
+from hookseal.egress.policy import EgressPolicy
+from hookseal.errors import ConfigurationError, Conflict, NotFound, StoreError, UnfitRegistration
+from hookseal.logs import get_logger
+from hookseal.manage import registration
+from hookseal.manage.new_secret import new_secret
+from hookseal.manage.record import MOST_LIVE, Record, Written
+from hookseal.model import DeliveryState, EndpointId, Json, ProviderId, SourceId
+from hookseal.settings import EndpointSettings, SourceSettings
+from hookseal.settings.reading import read_table
+from hookseal.settings.secrets import Desk, Unfit, secret_bytes
+from hookseal.settings.table import Section, rows_of
+from hookseal.store.port import DeliveryFilter, Store
+
+log = get_logger(__name__)
+
+SHELVES: Mapping[Section, str] = {Section.SOURCE: "sources", Section.ENDPOINT: "endpoints"}
+FORMER = "former-sources"
+LOOK_S = 2.0
+OVERLAP_S = 86_400
+MAX_OVERLAP_S = 31_536_000
+MOST = 1000
+"""Sources, and endpoints, of the file and the API together."""
+_CANCEL_STEP = 500
+_NOWHERE = Path()
+
+READ_ONLY = "What stands here comes from the configuration file, and is changed there."
+
+Row = SourceSettings | EndpointSettings
+Apply = Callable[[Sequence[SourceSettings], Sequence[EndpointSettings], Mapping[SourceId, ProviderId]], Awaitable[None]]
+"""Puts these sources and endpoints in force; with them the providers of sources that are no more."""
+
+
+async def _nothing(*_: object) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """secret: what we made, to be told once; None where it was given, or none is needed."""
+
+    id: str
+    secret: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotated:
+    """secret: as in `Made`. until: until when the former ones are live, too; None when there was none."""
+
+    id: str
+    secret: str | None
+    until: Instant | None
+
+
+class Registrations:
+    """All methods belong to one event loop. Before `open`, and without a call of it, only the file's are known."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        sources: Sequence[SourceSettings],
+        endpoints: Sequence[EndpointSettings],
+        clock: Clock,
+        egress: EgressPolicy | None = None,
+        public_url: str | None = None,
+        apply: Apply = _nothing,
+        shared: bool = False,
+    ) -> None:
+        """egress: by which URLs are judged. shared: other nodes may write to the same store."""
+        self._store = store
+        self._file: Mapping[Section, Mapping[str, Row]] = {
+            Section.SOURCE: {one.id: one for one in sources},
+            Section.ENDPOINT: {one.id: one for one in endpoints},
+        }
+        self._clock = clock
+        self._egress = egress or EgressPolicy()
+        self._public_url = public_url
+        self._apply = apply
+        self._shared = shared
+        self._written: dict[Section, dict[str, Written]] = {section: {} for section in SHELVES}
+        self._rows: dict[Section, dict[str, Row]] = {section: dict(rows) for section, rows in self._file.items()}
+        self._former: dict[SourceId, ProviderId] = {}
+        self._in_force: tuple[Mapping[Section, Mapping[str, Row]], Mapping[SourceId, ProviderId]] = (self._rows, {})
+        self._seen: tuple[Mapping[str, bytes], ...] = ({}, {}, {})
+        self._changing = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Read what is kept, without applying it. ConfigurationError when it cannot be used."""
+        await self._look()
+        self._in_force = (self._rows, self._former)
+
+    def start(self) -> None:
+        """Follow the clock, and the other nodes where there are some."""
+        self._spawn(self._follow())
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- what there is ----------------------------------------------------------------------------------------------
+
+    @property
+    def sources(self) -> tuple[SourceSettings, ...]:
+        """The file's first, in its order, then the others by their ids."""
+        return tuple(one for one in self._rows[Section.SOURCE].values() if isinstance(one, SourceSettings))
+
+    @property
+    def endpoints(self) -> tuple[EndpointSettings, ...]:
+        return tuple(one for one in self._rows[Section.ENDPOINT].values() if isinstance(one, EndpointSettings))
+
+    @property
+    def former(self) -> Mapping[SourceId, ProviderId]:
+        return self._former
+
+    def is_of_file(self, section: Section, id: str) -> bool:
+        return id in self._file[section]
+
+    # --- changing ---------------------------------------------------------------------------------------------------
+
+    async def create(self, section: Section, table: Mapping[str, Json]) -> Made:
+        """UnfitRegistration with every fault; Conflict when the id is taken. Durable and in force when it returns."""
+        async with self._changing:
+            await self._look_for_others()
+            given = {name: value for name, value in table.items() if value is not None}
+            written, secret = self._with_own_secret(Written(section, Record(table=given)).normal())
+            id = self._judged(written).id
+            if id in self._rows[section]:
+                raise Conflict("exists", f"There is {_a(section)} of this id already.")
+            if len(self._rows[section]) >= MOST:
+                raise Conflict("too_many", f"There are {MOST} of them; delete one first.")
+            sealed = msgspec.json.encode(written.record)
+            if await self._keep(section, id, sealed, replace=False) != sealed:
+                raise Conflict("exists", f"There is {_a(section)} of this id already.")
+            await self._take_over()
+            return Made(id=id, secret=secret)
+
+    async def change(self, section: Section, id: str, patch: Mapping[str, Json]) -> Made:
+        """Put these keys in place of its own; null takes one away. As `create`; NotFound when there is none."""
+        async with self._changing:
+            before = await self._own(section, id)
+            if "id" in patch and patch["id"] != id:
+                raise UnfitRegistration([("id", "cannot be changed; make another one, and delete this one")])
+            written, secret = self._with_own_secret(before.changed({**patch, "id": id}))
+            self._judged(written)
+            await self._keep(section, id, msgspec.json.encode(written.record))
+            await self._take_over()
+            return Made(id=id, secret=secret)
+
+    async def delete(self, section: Section, id: str) -> None:
+        async with self._changing:
+            row = self._rows[section].get(id)
+            await self._own(section, id)
+            if isinstance(row, SourceSettings):
+                await self._keep_at(FORMER, id, row.provider.encode())
+            try:
+                await self._store.forget(SHELVES[section], id)
+            finally:
+                self._news.set()
+            await self._take_over()
+
+    async def rotate(
+        self, section: Section, id: str, secret: str | None = None, overlap_s: float = OVERLAP_S
+    ) -> Rotated:
+        """Give it a new secret, made here unless given; the former ones are live until the overlap is over."""
+        async with self._changing:
+            before = await self._own(section, id)
+            now = self._clock.now()
+            made = None
+            if secret is None:
+                made = secret = self._new_secret(before)
+            else:
+                _check_secret(secret)
+            if secret is None or not before.secrets:
+                raise Conflict("no_secret", "There is no secret here that could be rotated.")
+            until = plus(now, overlap_s)
+            written = before.rotated(secret, now, until)
+            if len(written.secrets) > MOST_LIVE:
+                raise Conflict("too_many_secrets", f"{MOST_LIVE} secrets are live already; wait until one has ended.")
+            self._judged(written, secret_at="secret")
+            await self._keep(section, id, msgspec.json.encode(written.record))
+            await self._take_over()
+            return Rotated(id=id, secret=made, until=until if overlap_s > 0 and len(written.secrets) > 1 else None)
+
+    async def _own(self, section: Section, id: str) -> Written:
+        """One that may be changed here."""
+        await self._look_for_others()
+        if id in self._file[section]:
+            raise Conflict("read_only", READ_ONLY)
+        try:
+            return self._written[section][id]
+        except KeyError:
+            raise NotFound("there is no such registration") from None
+
+    def _judged(self, written: Written, *, secret_at: str | None = None) -> Row:
+        """The row as it is in force now. secret_at: where the caller gave the secret that is judged here."""
+        table = written.in_force(self._clock.now())
+        known = [row.name for row in rows_of(written.section)]
+        if table.keys() - known:
+            raise UnfitRegistration([("", f"has a key that is unknown; known are {', '.join(known)}")])
+        row, faults = read_table(written.section, table)
+        told = [*faults]
+        if isinstance(row, EndpointSettings):
+            told += registration.judge(row, self._egress, sources=self.sources, public_url=self._public_url)
+        elif isinstance(row, SourceSettings):
+            told += registration.judge_source(row, self._egress, public_url=self._public_url)
+        if told or row is None:
+            at_secret = ("secrets", "signing.secret")
+            raise UnfitRegistration(
+                [(secret_at if secret_at and key.startswith(at_secret) else key, remedy) for key, remedy in told]
+            )
+        return row
+
+    # --- secrets of our making --------------------------------------------------------------------------------------
+
+    def _with_own_secret(self, written: Written) -> tuple[Written, str | None]:
+        """With a secret of ours where one is needed and none is given. What is wrong with the rest is told later."""
+        table = written.record.table
+        if table.get("unsigned") is True or "secrets" in table or (self._signing(table) or {}).get("secrets"):
+            return written, None
+        if written.section is Section.ENDPOINT and not self._signs_always(table):
+            return written, None
+        secret = self._new_secret(written)
+        return (written, None) if secret is None else (written.with_secret(secret), secret)
+
+    def _signs_always(self, table: Mapping[str, Any]) -> bool:
+        """Whether the endpoint names a scheme, or acts as a provider that never sends unsigned."""
+        signing = self._signing(table)
+        if signing is not None and signing.get("scheme"):
+            return True
+        acting_as = table.get("as")
+        if "signing" in table or not isinstance(acting_as, str) or acting_as not in catalogue.ids():
+            return False
+        return presets.of(acting_as).signed
+
+    def _new_secret(self, written: Written) -> str | None:
+        provider = self._prover(written)
+        return None if provider is None else new_secret(provider)
+
+    def _prover(self, written: Written) -> Provider | None:
+        """By whose scheme its requests are proven; None when that is nobody known."""
+        table = written.record.table
+        name: object = table.get("provider")
+        if written.section is Section.ENDPOINT:
+            name = (self._signing(table) or {}).get("scheme") or table.get("as")
+        return catalogue.provider(name) if isinstance(name, str) and name in catalogue.ids() else None
+
+    @staticmethod
+    def _signing(table: Mapping[str, Any]) -> dict[str, Any] | None:
+        signing = table.get("signing")
+        return signing if isinstance(signing, dict) else None
+
+    # --- keeping and following --------------------------------------------------------------------------------------
+
+    async def _keep(self, section: Section, id: str, value: bytes, *, replace: bool = True) -> bytes:
+        return await self._keep_at(SHELVES[section], id, value, replace=replace)
+
+    async def _keep_at(self, shelf: str, name: str, value: bytes, *, replace: bool = True) -> bytes:
+        try:
+            return await self._store.keep(shelf, name, value, replace=replace)
+        finally:
+            self._news.set()  # whatever came of it: what stands there now is looked at
+
+    async def _follow(self) -> None:
+        while True:
+            now = self._clock.now()
+            ends = [end for rows in self._written.values() for one in rows.values() if (end := one.next_end(now))]
+            waits = [seconds_between(now, end) for end in ends] + ([LOOK_S] if self._shared else [])
+            await self._clock.wait(self._news, min(waits) if waits else None)
+            self._news.clear()
+            try:
+                async with self._changing:
+                    await self._take_over(by_clock=True)
+            except Exception as error:  # what was in force stays in force; the next look tries again
+                log.warning("registrations not followed", exc_info=error)
+                await self._clock.wait(asyncio.Event(), LOOK_S)
+                self._news.set()
+
+    async def _look_for_others(self) -> None:
+        if self._shared:
+            await self._take_over()
+
+    async def _take_over(self, *, by_clock: bool = False) -> None:
+        """Look, and put in force what is new. by_clock: time alone may have ended something."""
+        await self._look(by_clock=by_clock)
+        now_in_force = (self._rows, self._former)
+        before = self._in_force
+        if now_in_force == before:
+            return
+        await self._apply(self.sources, self.endpoints, self._former)
+        self._in_force = now_in_force
+        log.info("registrations changed")
+        if gone := before[0][Section.ENDPOINT].keys() - self._rows[Section.ENDPOINT].keys():
+            self._spawn(self._cancel_deliveries([EndpointId(id) for id in gone]))
+
+    async def _look(self, *, by_clock: bool = False) -> None:
+        """Read the shelves. What they hold counts only when all of it can be used."""
+        sources = await self._store.kept(SHELVES[Section.SOURCE])
+        endpoints = await self._store.kept(SHELVES[Section.ENDPOINT])
+        former = await self._store.kept(FORMER)
+        seen = (sources, endpoints, former)
+        if seen == self._seen and not by_clock:
+            return
+        written = {
+            section: {id: _read(section, id, value) for id, value in sorted(shelf.items())}
+            for section, shelf in ((Section.SOURCE, sources), (Section.ENDPOINT, endpoints))
+        }
+        self._rows = {section: self._merged(section, kept) for section, kept in written.items()}
+        self._written = written
+        self._former = {SourceId(id): ProviderId(name.decode()) for id, name in former.items()}
+        self._seen = seen
+
+    def _merged(self, section: Section, written: Mapping[str, Written]) -> dict[str, Row]:
+        rows = dict(self._file[section])
+        for id, one in written.items():
+            if id in rows:
+                log.error("registered through the api, but the file has the same id and counts")
+                continue
+            row, faults = read_table(section, one.in_force(self._clock.now()))
+            if row is None:
+                raise _unusable(section, id, *faults[0])
+            rows[id] = row
+        return rows
+
+    async def _cancel_deliveries(self, endpoints: Iterable[EndpointId]) -> None:
+        now = self._clock.now()
+        for endpoint in endpoints:
+            try:
+                cursor = None
+                while True:
+                    where = DeliveryFilter(endpoint=endpoint, state=DeliveryState.PENDING)
+                    page = await self._store.deliveries(where, _CANCEL_STEP, cursor)
+                    for row in page.rows:
+                        await self._store.cancel(row.id, now)
+                    cursor = page.next
+                    if cursor is None:
+                        break
+            except StoreError as error:
+                log.warning("deliveries of a deleted endpoint not cancelled", endpoint=endpoint, code=error.code)
+
+    def _spawn(self, coroutine: "asyncio._CoroutineLike[None]") -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _read(section: Section, id: str, value: bytes) -> Written:
+    try:
+        return Written(section, msgspec.json.decode(value, type=Record))
+    except msgspec.MsgspecError as error:
+        raise _unusable(section, id, "", "was written by another version of hookseal; use that one") from error
+
+
+def _unusable(section: Section, id: str, key: str, remedy: str) -> ConfigurationError:
+    return ConfigurationError("store", f'{section} "{id}" {key}'.rstrip(), remedy)
+
+
+def _check_secret(secret: str) -> None:
+    try:
+        secret_bytes(secret, Desk(folder=_NOWHERE, environ={}, distant=True))
+    except Unfit as unfit:
+        raise UnfitRegistration([("secret", unfit.remedy)]) from None
+
+
+def _a(section: Section) -> str:
+    return "a source" if section is Section.SOURCE else "an endpoint"

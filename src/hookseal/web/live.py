@@ -1,0 +1,95 @@
+"""What changes while the gateway runs: sources and endpoints, built from their rows and handed to the parts that use them.
+
+`begin` builds them for the start, before there is anybody to hand them to; from `connect` on, `use` puts others in
+force at once. All is built before anything is changed, so that what cannot be built changes nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hookseal.api.metrics import Metrics
+from hookseal.delivery.endpoint import Endpoint
+from hookseal.delivery.endpoint import build as build_endpoint
+from hookseal.delivery.engine import Engine
+from hookseal.destinations.issuer import KeptIssuer
+from hookseal.destinations.port import Destination, Destinations
+from hookseal.destinations.signing import signs_with_tokens
+from hookseal.destinations.subscriptions import Subscriptions
+from hookseal.errors import NotFound
+from hookseal.manage.reading import EventReader
+from hookseal.manage.registrations import Registrations
+from hookseal.model import EndpointId, ProviderId, SourceId
+from hookseal.receive import source
+from hookseal.receive.keys import KeySets
+from hookseal.receive.service import Receiver
+from hookseal.receive.source import Source
+from hookseal.settings import EndpointSettings, SourceSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Whom changes are told."""
+
+    receiver: Receiver
+    engine: Engine
+    subscriptions: Subscriptions
+    key_sets: KeySets
+
+
+class Live:
+    def __init__(
+        self,
+        issuer: KeptIssuer,
+        metrics: Metrics,
+        handlers: Sequence[Endpoint],
+        make: Callable[[Sequence[Endpoint]], Destinations],
+        max_body_bytes: int,
+    ) -> None:
+        """handlers: the endpoints that are functions of this process. make: one destination for each endpoint."""
+        self.sources: Mapping[SourceId, Source] = {}
+        self.endpoints: tuple[Endpoint, ...] = ()
+        self.destinations: Destinations = {}
+        self.read = EventReader(())
+        self._issuer = issuer
+        self._make = make
+        self._metrics = metrics
+        self._handlers = tuple(handlers)
+        self._max_body_bytes = max_body_bytes
+        self._parts: Parts | None = None
+
+    async def begin(self, registrations: Registrations) -> None:
+        await self.use(registrations.sources, registrations.endpoints, registrations.former)
+
+    def connect(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def use(
+        self,
+        sources: Sequence[SourceSettings],
+        endpoints: Sequence[EndpointSettings],
+        former: Mapping[SourceId, ProviderId],
+    ) -> None:
+        """Go on with these, and the handlers. ConfigurationError, with nothing changed, when one cannot be built."""
+        built = {row.id: source.build(row, self._max_body_bytes) for row in sources}
+        ends = (*(build_endpoint(row) for row in endpoints), *self._handlers)
+        await self._issuer.open(make=any(signs_with_tokens(one.signing.scheme) for one in ends))
+        made = self._make(ends)
+        self.read.use(sources, former)
+        self._metrics.know_sources(built)
+        self._metrics.know_endpoints(one.id for one in ends)
+        self.sources, self.endpoints, self.destinations = built, ends, made
+        if self._parts is not None:
+            self._parts.key_sets.start(self.key_set_urls)
+            self._parts.receiver.use(built)
+            await self._parts.engine.reconfigure(ends, made)
+            await self._parts.subscriptions.reconfigure(ends)
+
+    @property
+    def key_set_urls(self) -> set[str]:
+        return {one.jwks_url for one in self.sources.values() if one.jwks_url is not None}
+
+    def destination_of(self, endpoint: EndpointId) -> Destination:
+        try:
+            return self.destinations[endpoint]
+        except KeyError:
+            raise NotFound("no such endpoint") from None
