@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -87,13 +88,30 @@ def letter(number: int, padding: str = "LARS") -> Letter:
 
 @dataclass(slots=True)
 class Sink:
-    """The user's service: counts every event by the provider's own reference, and every POST by its webhook-id."""
+    """The user's service: counts every event by the provider's own reference, and every POST by its webhook-id.
+
+    kept_waiting  set, what arrives is counted and not answered until `answer`.
+    """
 
     url: str = ""
     got: Counter[str] = field(default_factory=Counter)
     posts: Counter[str] = field(default_factory=Counter)
     ids: dict[str, str] = field(default_factory=dict)
     forged: int = 0
+    kept_waiting: bool = False
+    _unanswered: list[Callable[[], None]] = field(default_factory=list)
+
+    def reply(self, send: Callable[[], None]) -> None:
+        if self.kept_waiting:
+            self._unanswered.append(send)
+        else:
+            send()
+
+    def answer(self) -> None:
+        """Answer what waits, and from now on what arrives."""
+        self.kept_waiting = False
+        while self._unanswered:
+            self._unanswered.pop()()
 
 
 class _Taking(asyncio.Protocol):
@@ -120,7 +138,7 @@ class _Taking(asyncio.Protocol):
             body, self._buffer = self._buffer[end + 4 : beyond], self._buffer[beyond:]
             status = b"200 OK" if self._genuine(body, headers) else b"400 Bad Request"
             assert self._transport is not None
-            self._transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+            self._state.reply(partial(self._transport.write, b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n"))
 
     def _genuine(self, body: bytes, headers: dict[str, str]) -> bool:
         try:

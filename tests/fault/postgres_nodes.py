@@ -15,7 +15,7 @@ from power.postgres_server import PostgresServer
 
 LEASE_S = 6.0
 KEYRING = "k1:" + "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-SHORT_TRIES = "timeout_s = 1\n"
+SHORT_TRIES = "timeout_s = 3\n"
 """A try has to fit into a short lease."""
 
 
