@@ -101,6 +101,19 @@ class Keyring:
     def generate(kid: str = "k1", random_bytes: RandomBytes = os.urandom) -> "Keyring":
         return Keyring(((kid, random_bytes(_KEY)),))
 
+    @property
+    def kids(self) -> tuple[str, ...]:
+        return tuple(kid for kid, _ in self.keys)
+
+    @property
+    def active(self) -> str:
+        return self.keys[0][0]
+
+    def next_kid(self) -> str:
+        """An id that no key of the ring has: `k2` where `k1` is the highest."""
+        numbers = [int(kid[1:]) for kid in self.kids if re.fullmatch(r"k[0-9]{1,9}", kid, re.ASCII)]
+        return f"k{max(numbers, default=len(self.keys)) + 1}"
+
     def dump(self) -> str:
         return "".join(f"{kid}:{base64.b64encode(key).decode()}\n" for kid, key in self.keys)
 
@@ -110,43 +123,92 @@ class Keyring:
         return hmac.digest(key, b"hookseal keyring fingerprint v1", hashlib.sha256).hex()[:32]
 
 
+HEAD_BYTES = 2 + 32 + _WRAPPED
+"""The most that a sealed value has before its own nonce: what `rewrap` needs of it."""
+
+
+def kid_of(sealed: bytes) -> str:
+    """The id of the key that a value is sealed under; "" where it does not say."""
+    return sealed[2 : 2 + sealed[1]].decode("latin-1") if len(sealed) > 2 else ""
+
+
+class _Keys:
+    """A keyring ready for use. Never changed, so that a thread that is sealing goes on with what it began with."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self.keyring = keyring
+        self.wrappers = {kid: AESGCM(key) for kid, key in keyring.keys}
+        active = keyring.keys[0][0]
+        self.active = self.wrappers[active]
+        self.active_kid = active.encode()
+        self.head = bytes((_VERSION, len(self.active_kid))) + self.active_kid
+
+
 class Sealer:
     """Seals and opens values with a keyring. Safe to share between threads."""
 
     def __init__(self, keyring: Keyring, random_bytes: RandomBytes = os.urandom) -> None:
-        self.keyring = keyring
         self._random = random_bytes
-        self._wrappers = {kid: AESGCM(key) for kid, key in keyring.keys}
-        active = keyring.keys[0][0]
-        self._active = self._wrappers[active]
-        self._active_kid = active.encode()
-        self._head = bytes((_VERSION, len(self._active_kid))) + self._active_kid
+        self._keys = _Keys(keyring)
+
+    @property
+    def keyring(self) -> Keyring:
+        return self._keys.keyring
+
+    def use(self, keyring: Keyring) -> None:
+        """Seal under the first key of this keyring from now on, and open with all of its keys."""
+        self._keys = _Keys(keyring)
 
     def seal(self, plain: bytes, label: str) -> bytes:
         """Compress and seal. Adds 90 bytes and the key id to the compressed size."""
+        keys = self._keys
         compressed = _compression.compress(plain)
         fresh = self._random(_KEY + 2 * _NONCE)
         dek, wrap_nonce, nonce = fresh[:_KEY], fresh[_KEY : _KEY + _NONCE], fresh[_KEY + _NONCE :]
         bound = label.encode()
-        wrapped = self._active.encrypt(wrap_nonce, dek, b"dek|v1|" + self._active_kid + b"|" + bound)
+        wrapped = keys.active.encrypt(wrap_nonce, dek, b"dek|v1|" + keys.active_kid + b"|" + bound)
         return b"".join(
-            (self._head, wrap_nonce, wrapped, nonce, AESGCM(dek).encrypt(nonce, compressed, b"val|v1|" + bound))
+            (keys.head, wrap_nonce, wrapped, nonce, AESGCM(dek).encrypt(nonce, compressed, b"val|v1|" + bound))
         )
 
     def unseal(self, sealed: bytes, label: str) -> bytes:
         """The plain bytes again. SealBroken when the value was altered, moved, or its key is not in the keyring."""
         bound = label.encode()
         try:
-            if sealed[0] != _VERSION:
-                raise SealBroken("sealed by a newer version")
-            end = 2 + sealed[1]
-            kid = sealed[2:end]
-            wrapper = self._wrappers.get(kid.decode("latin-1"))
-            if wrapper is None:
-                raise SealBroken("sealed under a key that is not in the keyring")
-            wrapped, rest = sealed[end : end + _WRAPPED], sealed[end + _WRAPPED :]
-            dek = wrapper.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], b"dek|v1|" + kid + b"|" + bound)
+            dek, end = _unwrap(self._keys, sealed, bound)
+            rest = sealed[end:]
             compressed = AESGCM(dek).decrypt(rest[:_NONCE], rest[_NONCE:], b"val|v1|" + bound)
             return _decompressed(compressed)
         except (IndexError, ValueError, InvalidTag, zstandard.ZstdError) as error:
             raise SealBroken("the sealed value was altered") from error
+
+    def rewrap(self, sealed: bytes, label: str) -> tuple[bytes, bytes] | None:
+        """What a value begins with, and what it is to begin with to be sealed under the active key; None when it is.
+
+        sealed  the value, or its first `HEAD_BYTES`. The rest of it stays as it is.
+        SealBroken when the data key does not open: then the value does not either.
+        """
+        keys, bound = self._keys, label.encode()
+        if sealed.startswith(keys.head):
+            return None
+        try:
+            dek, end = _unwrap(keys, sealed, bound)
+        except (IndexError, ValueError, InvalidTag) as error:
+            raise SealBroken("the sealed value was altered") from error
+        nonce = self._random(_NONCE)
+        wrapped = keys.active.encrypt(nonce, dek, b"dek|v1|" + keys.active_kid + b"|" + bound)
+        return sealed[:end], keys.head + nonce + wrapped
+
+
+def _unwrap(keys: _Keys, sealed: bytes, bound: bytes) -> tuple[bytes, int]:
+    """The data key, and where the value's own nonce begins."""
+    if sealed[0] != _VERSION:
+        raise SealBroken("sealed by a newer version")
+    start = 2 + sealed[1]
+    kid = sealed[2:start]
+    wrapper = keys.wrappers.get(kid.decode("latin-1"))
+    if wrapper is None:
+        raise SealBroken("sealed under a key that is not in the keyring")
+    wrapped = sealed[start : start + _WRAPPED]
+    dek = wrapper.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], b"dek|v1|" + kid + b"|" + bound)
+    return dek, start + _WRAPPED

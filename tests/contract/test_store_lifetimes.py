@@ -1,13 +1,16 @@
 """How data ends and keys change, on each store: the contracts of retention and of rotation."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("store_contract", "retention_contract")
+pytest.register_assert_rewrite("store_contract", "retention_contract", "rotation_contract")
 from postgres_server import Server, postgres_server  # noqa: E402, F401
 from retention_contract import RetentionContract  # noqa: E402
+from rotation_contract import BOTH, RotationContract  # noqa: E402
+from store_contract import Stores  # noqa: E402
 from test_store_postgres import PostgresStores  # noqa: E402
 from test_store_sqlite import SqliteStores  # noqa: E402
 
@@ -55,3 +58,26 @@ class TestPostgresRetention(RetentionContract):
     @pytest.fixture
     def stores(self, postgres_stores: PostgresStores) -> PostgresStores:
         return postgres_stores
+
+
+class TestSqliteRotation(RotationContract):
+    @pytest.fixture
+    def stores(self, sqlite_stores: SqliteStores) -> SqliteStores:
+        return sqlite_stores
+
+    async def reopened_after_a_crash(self, stores: Stores, store: Store) -> Store:
+        assert isinstance(stores, SqliteStores)
+        copy = stores._folder.with_name("cut")
+        shutil.copytree(stores._folder, copy)
+        return await stores.open(BOTH, folder=copy)
+
+
+class TestPostgresRotation(RotationContract):
+    @pytest.fixture
+    def stores(self, postgres_stores: PostgresStores) -> PostgresStores:
+        return postgres_stores
+
+    async def reopened_after_a_crash(self, stores: Stores, store: Store) -> Store:
+        assert isinstance(stores, PostgresStores)
+        await stores.close(await stores.after_a_crash(store))
+        return await stores.open(BOTH, database=stores._databases[-1])

@@ -417,6 +417,7 @@ _WHOLE = {
     "count_quarantine": "bounded",
     "quarantine_totals": "bounded",
     "oldest_refusals": "in order, with a limit",
+    "seals_of_kept": "few and small",
     "has_ledger": "the schema",
     "has_tables": "the schema",
     "read_counters": "a row for each source",

@@ -22,6 +22,7 @@ from typing import Generic, NewType, Protocol, TypeVar
 from hookseal.clock import Instant
 from hookseal.message import Headers
 from hookseal.model import DeliveryId, DeliveryState, EndpointId, EventId, RefusalId, SourceId
+from hookseal.sealing import Keyring
 
 T = TypeVar("T")
 
@@ -297,6 +298,25 @@ class Expired:
     next: Cursor | None = None
 
 
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seals:
+    """What one slice of a walk over all sealed values found.
+
+    by_key  how many values each key sealed, as they were found.
+    moved   how many of them are sealed under the active key now.
+    broken  how many did not open under their key.
+    next    where the next slice starts; None at the end.
+    """
+
+    by_key: Mapping[str, int]
+    moved: int = 0
+    broken: int = 0
+    next: Cursor | None = None
+
+
 class Store(Protocol):
     async def open(self) -> None:
         """Take the store: lock, migrate, check the keyring. StoreLocked or StoreMismatch when it cannot be had."""
@@ -361,6 +381,30 @@ class Store(Protocol):
         Pass the answer's `next` back until it is None. Harmless on several nodes at once: one works, the others are
         told that there is no more.
         """
+        ...
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys that values are opened with now; the first one seals."""
+        ...
+
+    async def use_keyring(self, keyring: Keyring) -> None:
+        """Note every key of it in the store, and only then seal under its first one.
+
+        StoreMismatch, with nothing written, when it lacks a key that values of the store may need.
+        """
+        ...
+
+    async def drop_key(self, kid: str) -> None:
+        """The store may be opened without this key from now on. It must seal nothing any more: see `seals`."""
+        ...
+
+    async def seals(self, limit: int, cursor: Cursor | None = None) -> Seals:
+        """Look at the next sealed values."""
+        ...
+
+    async def rewrap(self, limit: int, cursor: Cursor | None = None) -> Seals:
+        """The same, and seal under the active key what is sealed under another. A value that changed meanwhile is left."""
         ...
 
     # what the gateway keeps for itself

@@ -463,3 +463,41 @@ RETURNING 1;
 -- expire_refusals --
 -- Let the oldest refused requests go.
 DELETE FROM quarantine WHERE id IN (SELECT id FROM quarantine WHERE received_at < $1 ORDER BY id LIMIT $2) RETURNING 1;
+
+-- drop_key --
+-- The store may be opened without this key.
+DELETE FROM keyring WHERE kid = $1;
+
+-- seals_of_bodies --
+-- What the next sealed requests begin with.
+SELECT request, substr(sealed, 1, $3), length(sealed) FROM bodies WHERE request > $1 ORDER BY request LIMIT $2;
+
+-- seals_of_quarantine --
+-- What the next sealed refused requests begin with.
+SELECT id, substr(sealed, 1, $3), length(sealed) FROM quarantine WHERE id > $1 ORDER BY id LIMIT $2;
+
+-- seals_of_kept --
+-- What all values that are kept by name begin with.
+SELECT shelf, name, substr(sealed, 1, $1), length(sealed) FROM kept ORDER BY shelf, name;
+
+-- rewrap_body --
+-- Give sealed requests another beginning.
+UPDATE bodies SET sealed = given.new || substr(bodies.sealed, length(given.old) + 1)
+FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS given (id, old, new)
+WHERE bodies.request = given.id AND substr(bodies.sealed, 1, length(given.old)) = given.old
+RETURNING 1;
+
+-- rewrap_refusal --
+-- The same for refused requests.
+UPDATE quarantine SET
+    sealed = given.new || substr(quarantine.sealed, length(given.old) + 1),
+    bytes = quarantine.bytes - length(given.old) + length(given.new)
+FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS given (id, old, new)
+WHERE quarantine.id = given.id AND substr(quarantine.sealed, 1, length(given.old)) = given.old
+RETURNING 1;
+
+-- rewrap_kept --
+-- The same for a value kept by name.
+UPDATE kept SET sealed = $4::bytea || substr(sealed, length($3::bytea) + 1)
+WHERE shelf = $1 AND name = $2 AND substr(sealed, 1, length($3::bytea)) = $3
+RETURNING 1;

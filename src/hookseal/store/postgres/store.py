@@ -38,10 +38,11 @@ from hookseal.store.port import (
     Refusal,
     Replay,
     Result,
+    Seals,
     Stored,
     StoredEvent,
 )
-from hookseal.store.postgres import expiring, keeping, leasing, quarantining
+from hookseal.store.postgres import expiring, keeping, leasing, quarantining, rewrapping
 from hookseal.store.postgres.accepting import accept, prepare
 from hookseal.store.postgres.connection import Hosts
 from hookseal.store.postgres.expiring import Expiring
@@ -53,6 +54,7 @@ from hookseal.store.postgres.readers import Readers
 from hookseal.store.postgres.reading import Reading
 from hookseal.store.postgres.replaying import Named, NewDeliveryId, Replaying, ReplaySlice, Span
 from hookseal.store.postgres.writer import Handler, Writer
+from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
 from hookseal.store.rows import kept_label, refusal_label, request_label
 
 _NAMED_AT_ONCE = 1000
@@ -117,6 +119,8 @@ class PostgresStore:
         self._released = Handler("mark_released", 9, quarantining.mark_released)
         self._keep = Handler("keep", 11, keeping.apply)
         self._expire = Handler("expire", 12, Expiring(self._quarantining).apply, Step.EXPIRED)
+        self._rewrap = Handler("rewrap", 13, rewrapping.rewrap, Step.REWRAPPED)
+        self._note_keys = Handler("note_keys", 14, rewrapping.note)
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply)
 
     def _node_now(self) -> Instant | None:
@@ -217,6 +221,32 @@ class PostgresStore:
         expired: Expired = await self._writer.submit(self._expire, expiring.begin(before, limit, cursor))
         return expired
 
+    @property
+    def keyring(self) -> Keyring:
+        return self._sealer.keyring
+
+    async def use_keyring(self, keyring: Keyring) -> None:
+        await self._writer.submit(self._note_keys, rewrapping.Noting(self._hosts.name, keyring))
+        self._sealer.use(keyring)
+
+    async def drop_key(self, kid: str) -> None:
+        await self._writer.submit(self._note_keys, rewrapping.Noting(self._hosts.name, None, kid))
+
+    async def seals(self, limit: int, cursor: Cursor | None = None) -> Seals:
+        shelf, after = begin(cursor)
+        values: Sequence[Sealed] = await self._readers.read(rewrapping.find, shelf, after, limit)
+        found = look(shelf, values)
+        return Seals(by_key=found.by_key, next=follow(shelf, values, found, limit, _place(values, found.looked)))
+
+    async def rewrap(self, limit: int, cursor: Cursor | None = None) -> Seals:
+        shelf, after = begin(cursor)
+        values: Sequence[Sealed] = await self._readers.read(rewrapping.find, shelf, after, limit)
+        found = plan(self._sealer, shelf, values)
+        moves: Sequence[Move] = found.moves
+        moved: int = await self._writer.submit(self._rewrap, moves) if moves else 0
+        following = follow(shelf, values, found, limit, _place(values, found.looked))
+        return Seals(by_key=found.by_key, moved=moved, broken=found.broken, next=following)
+
     # --- what the gateway keeps for itself ---
 
     async def keep(self, shelf: str, name: str, value: bytes, *, replace: bool = True) -> bytes:
@@ -252,6 +282,12 @@ class PostgresStore:
 
     async def counts(self) -> Counts:
         return await self._readers.read(self._reading.counts)
+
+
+def _place(values: Sequence[Sealed], looked: int) -> int:
+    """The number of the place that was looked at last; 0 for values that are kept by name."""
+    last = values[looked - 1].place if looked else None
+    return int.from_bytes(last) if isinstance(last, bytes) else 0
 
 
 def _claimed(one: Leased, event: StoredEvent) -> Claimed:

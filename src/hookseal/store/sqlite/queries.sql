@@ -412,3 +412,38 @@ DELETE FROM subjects WHERE (slot, event) IN (
 -- drop_partition --
 -- Forget a partition that is empty, with its collisions.
 DELETE FROM dedupe_partitions WHERE number = :number;
+
+-- drop_key --
+-- The store may be opened without this key.
+DELETE FROM keyring WHERE kid = :kid;
+
+-- seals_of_bodies --
+-- What the next sealed requests begin with.
+SELECT bodies.request, requests.id, substr(bodies.sealed, 1, :bytes), length(bodies.sealed)
+FROM bodies CROSS JOIN requests ON requests.key = bodies.request
+WHERE bodies.request > :after ORDER BY bodies.request LIMIT :limit;
+
+-- seals_of_quarantine --
+-- What the next sealed refused requests begin with.
+SELECT key, id, substr(sealed, 1, :bytes), length(sealed) FROM quarantine
+WHERE key > :after ORDER BY key LIMIT :limit;
+
+-- seals_of_kept --
+-- What all values that are kept by name begin with.
+SELECT shelf, name, substr(sealed, 1, :bytes), length(sealed) FROM kept ORDER BY shelf, name;
+
+-- rewrap_body --
+-- Give a sealed request another beginning. `||` makes text of two blobs, byte for byte, and the cast a blob again.
+UPDATE bodies SET sealed = CAST(:new || substr(sealed, :skip + 1) AS BLOB)
+WHERE request = :key AND substr(sealed, 1, :skip) = :old;
+
+-- rewrap_refusal --
+-- The same for a refused request.
+UPDATE quarantine SET
+    sealed = CAST(:new || substr(sealed, :skip + 1) AS BLOB), bytes = bytes - :skip + length(:new)
+WHERE key = :key AND substr(sealed, 1, :skip) = :old;
+
+-- rewrap_kept --
+-- The same for a value kept by name.
+UPDATE kept SET sealed = CAST(:new || substr(sealed, :skip + 1) AS BLOB)
+WHERE shelf = :shelf AND name = :name AND substr(sealed, 1, :skip) = :old;

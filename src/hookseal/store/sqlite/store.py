@@ -43,11 +43,13 @@ from hookseal.store.port import (
     Replay,
     Result,
     Stored,
+    Seals,
     StoredEvent,
 )
 from hookseal.store.rows import kept_label, refusal_label, request_label
+from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
 from hookseal.store.sql import slices
-from hookseal.store.sqlite import expiring, keeping, leasing, quarantining
+from hookseal.store.sqlite import expiring, keeping, leasing, quarantining, rewrapping
 from hookseal.store.sqlite.accepting import Accepting, prepare
 from hookseal.store.sqlite.checkpoint import BOUND_PAGES, START_PAGES, Checkpointer, begin_log_anew
 from hookseal.store.sqlite.connection import (
@@ -155,6 +157,8 @@ class SqliteStore:
         self._keep = Handler("keep", 11, keeping.apply)
         self._expire = Handler("expire", 12, Expiring(self._positions, self._quarantining).apply, Step.EXPIRED)
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply)
+        self._rewrap = Handler("rewrap", 13, rewrapping.rewrap, Step.REWRAPPED)
+        self._note_keys = Handler("note_keys", 14, rewrapping.note)
 
     # --- opening and closing ---
 
@@ -295,6 +299,32 @@ class SqliteStore:
         return expired
 
     # --- what the gateway keeps for itself ---
+    @property
+    def keyring(self) -> Keyring:
+        return self._sealer.keyring
+
+    async def use_keyring(self, keyring: Keyring) -> None:
+        await self._writer.submit(self._note_keys, rewrapping.Noting(keyring))
+        self._sealer.use(keyring)
+
+    async def drop_key(self, kid: str) -> None:
+        await self._writer.submit(self._note_keys, rewrapping.Noting(None, kid))
+
+    async def seals(self, limit: int, cursor: Cursor | None = None) -> Seals:
+        shelf, after = begin(cursor)
+        values: Sequence[Sealed] = await self._read(rewrapping.find, shelf, after, limit)
+        found = look(shelf, values)
+        return Seals(by_key=found.by_key, next=follow(shelf, values, found, limit, _place(values, found.looked)))
+
+    async def rewrap(self, limit: int, cursor: Cursor | None = None) -> Seals:
+        shelf, after = begin(cursor)
+        values: Sequence[Sealed] = await self._read(rewrapping.find, shelf, after, limit)
+        found = plan(self._sealer, shelf, values)
+        moves: Sequence[Move] = found.moves
+        moved: int = await self._writer.submit(self._rewrap, moves) if moves else 0
+        following = follow(shelf, values, found, limit, _place(values, found.looked))
+        return Seals(by_key=found.by_key, moved=moved, broken=found.broken, next=following)
+
 
     async def keep(self, shelf: str, name: str, value: bytes, *, replace: bool = True) -> bytes:
         sealed = self._sealer.seal(value, kept_label(shelf, name))
@@ -374,6 +404,12 @@ def _claimed(one: Leased, event: StoredEvent) -> Claimed:
     return Claimed(
         id=one.id,
         endpoint=one.endpoint,
+def _place(values: Sequence[Sealed], looked: int) -> int:
+    """The number of the place that was looked at last; 0 for values that are kept by name."""
+    last = values[looked - 1].place if looked else 0
+    return 0 if isinstance(last, tuple) else int(last)
+
+
         lease=one.lease,
         attempts=one.attempts,
         losses=one.losses,
