@@ -21,6 +21,8 @@ class Pace:
         """When the next call may begin: `now`, or a later moment."""
         if self.per_minute is None:
             return now
+        if self._starts and self._starts[-1] > now:  # the clock was set back: without this, until it has caught up
+            self._starts = deque(min(start, now) for start in self._starts)
         while len(self._starts) > self.per_minute:
             self._starts.popleft()
         if len(self._starts) < self.per_minute:
