@@ -242,3 +242,14 @@ SCHEMAS: Mapping[str, Schema] = {
     },
     "Fault": _closed({"pointer": _STRING, "code": _STRING}),
 }
+    "Keys": _closed(
+        {
+            "keys": {"type": "array", "items": ref("Key")},
+            "rotating": {**_BOOLEAN, "description": "values are being moved to the active key now"},
+            "moved": {**_COUNT, "description": "of the rotation under way or, else, the last one of this process"},
+            "broken": {**_COUNT, "description": "values that did not open under their key, and keep it"},
+        }
+    ),
+    "Key": _closed({"id": _STRING, "fingerprint": _STRING, "active": _BOOLEAN, "values": _COUNT}),
+    "Rotated": _closed({"active": _STRING, "new": _BOOLEAN}),
+    "Pruned": _closed({"dropped": _STRINGS}),

@@ -17,6 +17,8 @@ MODULES: Final = {
     "check": "check",
     "config": "check",
     "migrate": "migrate",
+    "backup": "backup",
+    "keys": "keys",
     "verify": "offline",
     "sign": "offline",
     "providers": "providers",

@@ -19,6 +19,7 @@ from hookseal.manage import registered
 from hookseal.manage.provider_test_call import ProviderTestCall
 from hookseal.manage.registrations import Registrations
 from hookseal.manage.release import JudgeAgain, Released, ReleaseOutcome
+from hookseal.manage.rotation import KeyRotation
 from hookseal.manage.tryout import Judged, Tried, Tryouts
 from hookseal.message import Headers
 from hookseal.model import DeliveryId, EndpointId, Event, EventId, RefusalId, SourceId
@@ -87,6 +88,7 @@ class Management:
         tryouts: Tryouts | None = None,
         destination_of: Callable[[EndpointId], Destination] | None = None,
         test_call: ProviderTestCall | None = None,
+        rotation: KeyRotation | None = None,
     ) -> None:
         """handlers: the endpoints that are functions of this process.
 
@@ -96,6 +98,7 @@ class Management:
         wake: tells the delivery engine of this process that something has become due.
         """
         self._store = store
+        self.rotation = rotation
         self.registrations = registrations or Registrations(
             store, sources=sources, endpoints=endpoints, clock=clock, public_url=public_url
         )

@@ -1,9 +1,7 @@
 """Lets old data go, all the time and slowly: which age each kind may reach, and how much of the writer that may take.
 
 Theory of operation. Once a minute a sweep asks the store to let go of what is too old, slice after slice until there is
-no more. A slice is made larger or smaller so that it takes about `SLICE_S`, waiting for the writer included; between
-two slices the sweep rests four times as long as the last one took. So it never has more than a fifth of the writer, and
-less the busier the writer is. Where the store cannot write now, the sweep ends; the next one begins at the oldest row.
+no more, as slowly as `pace` says. Where the store cannot write now, the sweep ends; the next one begins at the oldest row.
 
 Killed at any moment: a slice is one transaction, nothing is remembered between two.
 """
@@ -14,16 +12,13 @@ from dataclasses import dataclass
 from hookseal.clock import Clock, Instant, plus
 from hookseal.errors import StoreError
 from hookseal.logs import get_logger
+from hookseal.manage.pace import Pace
 from hookseal.settings import StoreSettings
 from hookseal.store.port import Cursor, Cutoffs, Expired, Store
 
 log = get_logger(__name__)
 
 EVERY_S = 60.0
-SLICE_S = 0.02
-REST = 4
-_LEAST, _FIRST, _MOST = 16, 128, 1024
-"""Rows of a slice."""
 _DAY_S = 86_400.0
 
 
@@ -62,7 +57,7 @@ class Retention:
         self._every_s = every_s
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._limit = _FIRST
+        self._pace = Pace(clock)
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="hookseal-retention")
@@ -89,9 +84,8 @@ class Retention:
         gone = Expired()
         cursor: Cursor | None = None
         while not self._stopping.is_set():
-            began = self._clock.monotonic()
-            one = await self._store.expire(before, self._limit, cursor)
-            took_s = self._clock.monotonic() - began
+            self._pace.begin()
+            one = await self._store.expire(before, self._pace.limit, cursor)
             gone = Expired(
                 bodies=gone.bodies + one.bodies,
                 events=gone.events + one.events,
@@ -102,15 +96,7 @@ class Retention:
             cursor = one.next
             if cursor is None:
                 break
-            self._fit(took_s)
-            await self._clock.wait(self._stopping, took_s * REST)
+            await self._pace.rest(self._stopping)
         if gone.bodies or gone.events or gone.dedupe_keys or gone.refusals:
             log.info("old data was let go", count=gone.bodies + gone.events + gone.dedupe_keys + gone.refusals)
         return gone
-
-    def _fit(self, took_s: float) -> None:
-        """The next slice's rows: half or twice as many at most."""
-        if took_s > SLICE_S:
-            self._limit = max(_LEAST, self._limit // 2)
-        elif took_s < SLICE_S / 2:
-            self._limit = min(_MOST, self._limit * 2)

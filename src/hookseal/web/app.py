@@ -35,6 +35,7 @@ from hookseal.manage.reading import shown
 from hookseal.manage.registrations import Registrations
 from hookseal.manage.release import Released, ReleaseOutcome, SourceGone, StillRefused
 from hookseal.manage.retention import Ages, Retention
+from hookseal.manage.rotation import KeyRotation
 from hookseal.manage.tryout import Tryouts
 from hookseal.message import Request
 from hookseal.model import EndpointId, Flag
@@ -214,6 +215,9 @@ class Gateway:
             stack.push_async_callback(subscriptions.stop)
             self._subscriptions = subscriptions
             self._publishing = Publishing(issuer.key_set, subscriptions.call_back)
+            rotation = self._rotation(store)
+            rotation.start()
+            stack.push_async_callback(rotation.stop)
             retention = Retention(store, Ages.of(self.settings.store), self._clock)
             retention.start()
             stack.push_async_callback(retention.stop)
@@ -221,7 +225,7 @@ class Gateway:
             live.connect(Parts(receiver=receiver, engine=engine, subscriptions=subscriptions, key_sets=key_sets))
             registrations.start()
             stack.push_async_callback(registrations.stop)
-            self._management = self._manage(store, egress, receiver, engine, registrations)
+            self._management = self._manage(store, egress, receiver, engine, registrations, rotation)
             self.receiving.receiver = receiver
             self._store = store
             self._stack = stack.pop_all()
@@ -354,8 +358,18 @@ class Gateway:
         own = tuple(parse_listen(text) for text in listeners if _is_address(parse_listen(text)[0]))
         return GuardedClient(EgressPolicy(allow=row.allow, allow_http=row.allow_http, own=own))
 
+    def _rotation(self, store: Store) -> KeyRotation:
+        row = self.settings.store
+        return KeyRotation(store, row.key_path, self._clock, is_shared=not row.is_embedded)
+
     def _manage(
-        self, store: Store, egress: Egress, receiver: Receiver, engine: Engine, registrations: Registrations
+        self,
+        store: Store,
+        egress: Egress,
+        receiver: Receiver,
+        engine: Engine,
+        registrations: Registrations,
+        rotation: KeyRotation,
     ) -> Any:
         assert self._live is not None
         live, server, read = self._live, self.settings.server, shown(self._live.read)
@@ -387,6 +401,7 @@ class Gateway:
             ),
             destination_of=live.destination_of,
             test_call=ProviderTestCall("zignsec", lambda: registrations.endpoints, egress, self._clock),
+            rotation=rotation,
         )
         return create_app(
             management,
