@@ -134,6 +134,7 @@ ONLY_SQLITE = {
     "insert_subjects": "an index over a hash of the subject does it",
     "read_counters, write_counters": "rows are known by their ids; sequences move within insert_events",
     "insert_requests, insert_bodies": "insert_events writes them too: a statement is a journey to the server",
+    "find_peaks, read_peak": "insert_events raises them, in a table of their own that locks one subject for all nodes",
     "insert_attempts": "record_results writes them too",
     "find_due, lease_due, read_leased": "claim_due does the three, because it locks what it finds",
     "oldest_refusals": "drop_refusals finds them itself, because other nodes add some meanwhile",
@@ -144,6 +145,7 @@ ONLY_SQLITE = {
     "expire_subjects, drop_partition": "no partitions",
 }
 ONLY_POSTGRES = {
+    "expire_peaks": "on SQLite a peak lies with the newest event of its subject",
     "server_state, sync_commits": "the server is somebody else's, and may be another one tomorrow",
     "lock_schema, wait_for_schema, has_schema, create_schema": "other nodes and other tables share the database",
     "claim_due": "see above",

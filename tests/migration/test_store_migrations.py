@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,12 @@ KEYRING = Keyring((("k1", bytes(range(32))),))
 def schema_of(connection: apsw.Connection) -> dict[tuple[str, str], str]:
     """Every table, index and view, with its text less blank space and comments."""
     rows = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
-    return {(kind, name): " ".join(_without_comments(sql).split()) for kind, name, sql in rows}
+    return {(kind, name): _plain(sql) for kind, name, sql in rows}
+
+
+def _plain(sql: str) -> str:
+    """A column that was added later stands after another comma than one that was always there."""
+    return re.sub(r" ?([(),]) ?", r"\1", " ".join(_without_comments(sql).split()))
 
 
 def _without_comments(sql: str) -> str:

@@ -19,6 +19,12 @@ it reads no request: `identity` follows these rules, and a rule that finds nothi
     final     true, false or one condition
     reasons   locators
 
+    [event.order]    which of two states of one subject is the later one, however they arrive; none: the provider says nothing
+    when      as in a kind; an event that it does not hold for has no place in the order
+    state     where the state stands, with
+    ranks     [["first"], ["next", "its other spelling"], ...]; a state that is not listed has no place in the order
+    time      like the event's; decides between equal states. A final state (see `final`) comes after every other
+
     [claims]
     verified         whether the provider says that it verified these fields (outcome approved, and `when` holds)
     trust_framework  text or locator; `urn:hookseal:provider:<id>` when absent
@@ -127,8 +133,20 @@ class Kind:
     reasons: Places = ()
 
 
+MAX_RANK = 63
+
 OTHER = Kind(type=EventType.OTHER)
 """What no rule maps: stored and delivered, and nothing said about it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderRules:
+    """ranks: a state's rank, from 1; empty where states are not ranked."""
+
+    when: tuple[Condition, ...] = ()
+    state: Places = ()
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    time: Field | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +172,7 @@ class EventRules:
     numbers: Places = ()
     kinds: tuple[Kind, ...] = ()
     types: Mapping[str, Kind] = field(default_factory=dict)
+    order: OrderRules | None = None
     claims: ClaimRules | None = None
 
     @staticmethod
@@ -176,7 +195,7 @@ class _Reader:
         table = self.table(
             event,
             "event",
-            "envelope dedupe id type subject time numbers outcome final reasons types kind",
+            "envelope dedupe id type subject time numbers outcome final reasons types kind order",
         )
         envelope = self.choice(Envelope, table.get("envelope", "none"), "event.envelope")
         dedupe = self.choice(Dedupe, table.get("dedupe", "body"), "event.dedupe")
@@ -211,7 +230,27 @@ class _Reader:
                 )
                 for theirs, ours in types.items()
             },
+            order=None if "order" not in table else self.order(table["order"]),
             claims=None if claims is None else self.claims(claims),
+        )
+
+    def order(self, order: Json) -> OrderRules:
+        table = self.table(order, "event.order", "when state ranks time")
+        if ("state" in table) != ("ranks" in table):
+            raise self.fail("event.order.ranks", "state and ranks go together")
+        ranks: dict[str, int] = {}
+        for rank, states in enumerate(self.items(table.get("ranks", []), "event.order.ranks"), 1):
+            for state in self.items(states, f"event.order.ranks[{rank - 1}]"):
+                if not isinstance(state, str) or state in ranks:
+                    raise self.fail(f"event.order.ranks[{rank - 1}]", "write each state once, as a text")
+                ranks[state] = rank
+        if max(ranks.values(), default=0) > MAX_RANK:
+            raise self.fail("event.order.ranks", f"write at most {MAX_RANK} ranks")
+        return OrderRules(
+            when=self.conditions(table.get("when", []), "event.order.when"),
+            state=self.places(table.get("state", []), "event.order.state"),
+            ranks=ranks,
+            time=self.time(table.get("time"), "event.order.time"),
         )
 
     def kind(self, row: Json, key: str, usual: Kind) -> Kind:

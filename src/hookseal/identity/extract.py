@@ -16,6 +16,7 @@ from hookseal.clock import Instant
 from hookseal.identity import cloudevents
 from hookseal.identity.body import Body, parse
 from hookseal.identity.cloudevents import EnvelopeInvalid, Unread, UnsupportedMedia
+from hookseal.identity.order import place_in_order
 from hookseal.identity.reading import Reading
 from hookseal.message import Headers, Request
 from hookseal.model import Json
@@ -35,6 +36,7 @@ class Item:
     index       which one, from 0.
     dedupe_key  32 bytes, of proven bytes only; the source's id is not in it yet.
     content     32 bytes, SHA-256 of this event's own data: another content under the same key is a conflict.
+    order       its place among the states of its subject; None: nothing is said of it. See `order`.
     """
 
     index: int
@@ -46,6 +48,7 @@ class Item:
     subject: str | None = None
     time: Instant | None = None
     flags: tuple[str, ...] = ()
+    order: int | None = None
 
 
 def items(provider: Provider, request: Request, proof: Proven) -> tuple[Item, ...] | EnvelopeInvalid | UnsupportedMedia:
@@ -101,14 +104,17 @@ def _item(rules: EventRules, headers: Headers, event: dict[str, Json], index: in
 def _read(reading: Reading, index: int, key: bytes, content: bytes, flags: tuple[str, ...]) -> Item:
     rules = reading.rules
     provider_type = reading.attribute(rules.type)
+    kind = reading.kind(provider_type)
+    subject = reading.attribute(rules.subject)
     return Item(
         index=index,
-        type=reading.kind(provider_type).type.value,
+        type=kind.type.value,
         dedupe_key=key,
         content=content,
         provider_type=provider_type,
         provider_id=reading.attribute(rules.id),
-        subject=reading.attribute(rules.subject),
+        subject=subject,
         time=reading.time(rules.time),
         flags=flags,
+        order=None if subject is None else place_in_order(reading, kind),
     )

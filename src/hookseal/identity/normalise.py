@@ -44,6 +44,7 @@ def event(provider: Provider, row: EventRow, headers: Headers, body: bytes) -> E
         provider_id=row.provider_id,
         outcome=outcome,
         final=reading.is_final(kind),
+        superseded=row.superseded,
         flags=_flags(row, parsed, body),
         verified_claims=verified,
         claims=claims,

@@ -60,6 +60,7 @@ class NewEvent:
     item        which item of the request's body, from 0.
     dedupe_key  32 bytes, made of the source's id and of proven bytes only.
     content     32 bytes, SHA-256 of this item's own data: another content under the same key is a conflict.
+    order       place among the states of its subject, 0 to 2**63 - 1, the later state the greater; None: it has none.
     """
 
     id: EventId
@@ -72,6 +73,7 @@ class NewEvent:
     subject: str | None = None
     time: Instant | None = None
     flags: tuple[str, ...] = ()
+    order: int | None = None
     deliveries: tuple[NewDelivery, ...] = ()
 
 
@@ -90,14 +92,16 @@ class NewRequest:
 class Stored:
     """What became of one `NewEvent`.
 
-    event     the id of the stored event: the new one, or the earlier one that it duplicates.
-    conflict  a duplicate whose content differs; the earlier event now carries the flag `conflict`.
+    event       the id of the stored event: the new one, or the earlier one that it duplicates.
+    conflict    a duplicate whose content differs; the earlier event now carries the flag `conflict`.
+    superseded  a new event; one of the same source and subject with a greater order was stored before. It stays so.
     """
 
     event: EventId
     sequence: int
     duplicate: bool
     conflict: bool = False
+    superseded: bool = False
 
 
 # --- what was stored ------------------------------------------------------------------------------------------------
@@ -119,6 +123,7 @@ class EventRow:
     time: Instant | None
     flags: tuple[str, ...]
     conflicts: int
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +134,19 @@ class StoredEvent:
     headers: Headers
     body: bytes
     siblings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """The state in force of one subject: the event with the greatest order, of equal ones the one stored last.
+
+    An event with an order stands over every one without. events: how many the subject has at this source, all kinds;
+    superseded: how many of them were late when they came.
+    """
+
+    event: StoredEvent
+    events: int
+    superseded: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -429,6 +447,10 @@ class Store(Protocol):
         ...
 
     async def events(self, where: EventFilter, limit: int, cursor: Cursor | None) -> Page[StoredEvent]: ...
+
+    async def in_force(self, source: SourceId, subject: str) -> InForce:
+        """The state in force of one subject; NotFound when no event of it is stored."""
+        ...
 
     async def delivery(self, delivery: DeliveryId) -> tuple[DeliveryRow, Sequence[AttemptRow]]:
         """NotFound when there is none."""

@@ -83,6 +83,7 @@ def _event_row(row: Row, *more_flags: str) -> EventRow:
         time=row[10],
         flags=(*flags, *conflict, *more_flags),
         conflicts=row[12],
+        superseded=bool(row[16]),
     )
 
 

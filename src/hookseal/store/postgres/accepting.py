@@ -7,17 +7,18 @@ the sources locked, as late as can be, because they are held until the commit.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hookseal import probe
 from hookseal.model import EventId, SourceId
 from hookseal.probe import Step
-from hookseal.store.packing import event_id, must, pack_delivery, pack_flags, pack_uuid
+from hookseal.store.packing import event_id, must, pack_delivery, pack_flags, pack_uuid, storable
 from hookseal.store.port import NewEvent, NewRequest, Stored
 from hookseal.store.postgres.connection import spell
 from hookseal.store.postgres.faults import Overtaken
+from hookseal.store.postgres.peaks import Peaks, hash_of
 from hookseal.store.postgres.writer import Transaction
 
 _KEY_BYTES = 32
@@ -56,11 +57,15 @@ class _Original:
     packed: bytes
     sequence: int
     content: bytes | None
+    superseded: bool = False
 
 
 @dataclass(slots=True)
 class _New:
-    """A new event of this batch and its place in its source: the first new one is number 1."""
+    """A new event of this batch and its place in its source: the first new one is number 1.
+
+    subject  the hash of its subject, where it has a standing; peak: of the batch's events of that subject up to it.
+    """
 
     prepared: Prepared
     event: NewEvent
@@ -68,12 +73,16 @@ class _New:
     deliveries: Sequence[bytes]
     number: int
     siblings: int = 1
+    subject: bytes | None = None
+    standing: int | None = None
+    peak: int | None = None
 
 
 @dataclass(slots=True)
 class _Batch:
     new: dict[bytes, _New] = field(default_factory=dict)
     by_source: Counter[SourceId] = field(default_factory=Counter)
+    peaks: Peaks = field(default_factory=Peaks)
 
 
 async def accept(transaction: Transaction, batch: Sequence[Prepared]) -> Sequence[tuple[Stored, ...]]:
@@ -87,11 +96,11 @@ async def accept(transaction: Transaction, batch: Sequence[Prepared]) -> Sequenc
     fresh = {key for (key,) in won}
     originals = await _originals(transaction, [key for key in first if key not in fresh])
     made = _new_events(batch, fresh)
-    sequences = await _insert(transaction, made)
+    sequences, former = await _insert(transaction, made)
     for key, new in made.new.items():
         source = new.prepared.request.source
         sequence = sequences[source] - made.by_source[source] + new.number
-        originals[key] = _Original(new.event.id, new.packed, sequence, new.event.content)
+        originals[key] = _Original(new.event.id, new.packed, sequence, new.event.content, _is_late(new, former))
     conflicts: Counter[bytes] = Counter()
     results = [
         tuple(_told(event, originals[event.dedupe_key], conflicts) for event in one.request.events) for one in batch
@@ -121,6 +130,10 @@ def _new_events(batch: Sequence[Prepared], fresh: set[bytes]) -> _Batch:
                 continue
             made.by_source[one.request.source] += 1
             new = _New(one, event, packed, deliveries, made.by_source[one.request.source])
+            subject = storable(event.subject)
+            if subject is not None and event.order is not None:
+                new.subject, new.standing = hash_of(one.request.source, subject), event.order
+                new.peak = made.peaks.add(new.subject, new.standing, one.request.received_at)
             made.new[event.dedupe_key] = new
             mine.append(new)
         for new in mine:
@@ -128,12 +141,19 @@ def _new_events(batch: Sequence[Prepared], fresh: set[bytes]) -> _Batch:
     return made
 
 
-async def _insert(transaction: Transaction, made: _Batch) -> dict[SourceId, int]:
-    """The last sequence of each source that has new events."""
+def _is_late(new: _New, former: Mapping[bytes, int]) -> bool:
+    if new.subject is None or new.standing is None or new.peak is None:
+        return False
+    return new.standing < max(new.peak, former.get(new.subject, 0))
+
+
+async def _insert(transaction: Transaction, made: _Batch) -> tuple[dict[SourceId, int], dict[bytes, int]]:
+    """The last sequence of each source that has new events, and the former peak of each subject that had one."""
     if not made.new:
-        return {}
+        return {}, {}
     bodies: dict[bytes, bytes] = {}
     events: list[tuple[Any, ...]] = []
+    standings: list[tuple[Any, ...]] = []
     deliveries: list[tuple[Any, ...]] = []
     for new in made.new.values():
         request, event = new.prepared.request, new.event
@@ -156,6 +176,7 @@ async def _insert(transaction: Transaction, made: _Batch) -> dict[SourceId, int]
                 event.content,
             )
         )
+        standings.append((new.standing, new.peak, new.subject))
         for delivery, packed in zip(event.deliveries, new.deliveries, strict=True):
             due_at = delivery.due_at if delivery.lease_until is None else delivery.lease_until
             deliveries.append((packed, new.packed, delivery.endpoint, request.received_at, due_at, delivery.lease))
@@ -168,13 +189,16 @@ async def _insert(transaction: Transaction, made: _Batch) -> dict[SourceId, int]
         list(made.by_source),
         list(made.by_source.values()),
         *_columns(events, 14),
+        *made.peaks.columns(),
+        *_columns(standings, 3),
     )
-    return dict(rows)
+    sequences = {source: value for source, _, value in rows if source is not None}
+    return sequences, {subject: value for source, subject, value in rows if source is None}
 
 
 def _told(event: NewEvent, original: _Original, conflicts: Counter[bytes]) -> Stored:
     if original.id == event.id:
-        return Stored(original.id, original.sequence, duplicate=False)
+        return Stored(original.id, original.sequence, duplicate=False, superseded=original.superseded)
     conflict = original.content is not None and original.content != event.content
     if conflict:
         conflicts[original.packed] += 1

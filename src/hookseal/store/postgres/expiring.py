@@ -20,6 +20,7 @@ from hookseal.clock import Instant
 from hookseal.probe import Step
 from hookseal.store.packing import pack_cursor, unpack_cursor
 from hookseal.store.port import Cursor, Cutoffs, Expired
+from hookseal.store.postgres.peaks import hash_of
 from hookseal.store.postgres.quarantining import Quarantining
 from hookseal.store.postgres.writer import Transaction
 
@@ -102,7 +103,10 @@ async def _metadata(transaction: Transaction, one: Expire) -> Expired:
         if not has_body and max(received_at, needed_until) < one.before.metadata
     ]
     if gone:
-        await transaction.run("expire_events", gone)
+        rested = await transaction.run("expire_events", gone)
+        subjects = {hash_of(source, subject) for source, subject in rested if subject is not None}
+        if subjects:
+            await transaction.run("expire_peaks", sorted(subjects), one.before.metadata)
     return Expired(events=len(gone), next=_after(one, rows, one.before.metadata))
 
 

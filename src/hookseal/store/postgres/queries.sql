@@ -92,7 +92,9 @@ WHERE dedupe.dedupe_key = ANY ($1::bytea[]);
 -- insert_events --
 -- Keep events with their requests' bytes and their deliveries, and give each event the next sequence of its source.
 -- One statement for what SQLite does in five: here each statement is a journey to the server and back. `back` counts
--- from the source's new last sequence: 0 for the last new event, -1 for the one before it.
+-- from the source's new last sequence: 0 for the last new event, -1 for the one before it. `peak` is that of the events
+-- here up to each one; with the peak before them, which `raised` gives, it is that of all. Gives the new sequence of each
+-- source, and the former peak of each subject that had one.
 WITH kept AS (
     INSERT INTO bodies (request, sealed) SELECT * FROM unnest($1::uuid[], $2::bytea[]) RETURNING 1
 ),
@@ -105,11 +107,21 @@ planned AS (
         AS given (id, event, endpoint, created_at, due_at, lease)
     RETURNING 1
 ),
+raised AS (
+    -- In the order of the subjects, so that no two transactions wait for each other.
+    INSERT INTO peaks AS mine (subject, peak, received_at)
+    SELECT * FROM unnest($26::uuid[], $27::bigint[], $28::bigint[]) AS given (subject, peak, received_at)
+    ORDER BY subject
+    ON CONFLICT (subject) DO UPDATE SET
+        former = mine.peak, peak = greatest(mine.peak, excluded.peak),
+        received_at = greatest(mine.received_at, excluded.received_at)
+    RETURNING mine.subject, mine.former
+),
 moved AS (
     -- The row of a source is locked from here to the commit: what needs no sequence was written before.
     INSERT INTO sequences AS mine (source, value)
     SELECT * FROM unnest($10::text[], $11::bigint[]) AS given (source, many)
-    WHERE (SELECT count(*) FROM kept) + (SELECT count(*) FROM planned) >= 0
+    WHERE (SELECT count(*) FROM kept) + (SELECT count(*) FROM planned) + (SELECT count(*) FROM raised) >= 0
     ORDER BY source
     ON CONFLICT (source) DO UPDATE SET value = mine.value + excluded.value
     RETURNING mine.source, mine.value
@@ -117,21 +129,25 @@ moved AS (
 noted AS (
     INSERT INTO events (
         id, request, item, siblings, source, sequence, received_at, type, provider_type, provider_id, subject, time,
-        flags, content
+        flags, content, standing, peak
     )
     SELECT
-        id, request, item, siblings, source, moved.value + back, received_at, type, provider_type, provider_id, subject,
-        time, flags, content
+        id, request, item, siblings, source, moved.value + back, received_at, type, provider_type, provider_id,
+        given.subject, time, flags, content, standing, greatest(peak, raised.former)
     FROM unnest(
         $12::uuid[], $13::uuid[], $14::int[], $15::int[], $16::text[], $17::bigint[], $18::bigint[], $19::text[],
-        $20::text[], $21::text[], $22::text[], $23::bigint[], $24::text[], $25::bytea[]
+        $20::text[], $21::text[], $22::text[], $23::bigint[], $24::text[], $25::bytea[], $29::bigint[], $30::bigint[],
+        $31::uuid[]
     ) AS given (
         id, request, item, siblings, source, back, received_at, type, provider_type, provider_id, subject, time, flags,
-        content
+        content, standing, peak, hash
     )
     JOIN moved USING (source)
+    LEFT JOIN raised ON raised.subject = given.hash
 )
-SELECT source, value FROM moved;
+SELECT source, NULL::uuid, value FROM moved
+UNION ALL
+SELECT NULL, subject, former FROM raised WHERE former IS NOT NULL;
 
 -- insert_deliveries --
 -- Plan deliveries of stored events that are due at once.
@@ -304,6 +320,19 @@ WHERE hashtextextended(subject, 0) = hashtextextended($7, 0) AND subject = $7 AN
 AND (received_at, id) < ($1, $2) AND received_at >= $3 AND ($4::text IS NULL OR type = $4)
 ORDER BY received_at DESC, id DESC LIMIT $5;
 
+-- state_in_force --
+-- The event of one subject with the greatest standing, of equal ones the last; those without one come after all others.
+SELECT * FROM event_rows WHERE key = (
+    SELECT id FROM events
+    WHERE hashtextextended(subject, 0) = hashtextextended($2, 0) AND subject = $2 AND source = $1
+    ORDER BY standing DESC NULLS LAST, sequence DESC LIMIT 1
+);
+
+-- count_states --
+-- How many events a subject has, and how many of them came too late.
+SELECT count(*), count(*) FILTER (WHERE standing < peak) FROM events
+WHERE hashtextextended(subject, 0) = hashtextextended($2, 0) AND subject = $2 AND source = $1;
+
 -- read_delivery --
 -- One delivery.
 SELECT * FROM delivery_rows WHERE id = $1;
@@ -451,7 +480,12 @@ WITH ended AS (
 tried AS (
     DELETE FROM attempts USING ended WHERE attempts.delivery = ended.id
 )
-DELETE FROM events WHERE id = ANY ($1::uuid[]);
+DELETE FROM events WHERE id = ANY ($1::uuid[])
+RETURNING source, CASE WHEN standing IS NOT NULL THEN subject END;
+
+-- expire_peaks --
+-- Forget how far these subjects came, where no event of theirs was received since.
+DELETE FROM peaks WHERE subject = ANY ($1::uuid[]) AND received_at < $2;
 
 -- expire_dedupe --
 -- Forget the oldest dedupe keys.

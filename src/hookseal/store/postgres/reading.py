@@ -18,6 +18,7 @@ from hookseal.store.port import (
     DeliveryFilter,
     DeliveryRow,
     EventFilter,
+    InForce,
     Page,
     Refusal,
     StoredEvent,
@@ -68,6 +69,14 @@ class Reading:
         last = rows[limit - 1] if len(rows) > limit else None
         following = None if last is None else pack_cursor("e", last[6], int.from_bytes(last[0]))
         return Page([self._opening.listed_event(row) for row in rows[:limit]], following)
+
+    async def in_force(self, connection: Connection, source: SourceId, subject: str) -> InForce:
+        rows = await _fetch(connection, "state_in_force", source, subject)
+        if not rows:
+            raise NotFound("there is no such subject")
+        # A state that is stored between the two statements is counted already.
+        [(events, superseded)] = await _fetch(connection, "count_states", source, subject)
+        return InForce(event=self._opening.listed_event(rows[0]), events=events, superseded=superseded)
 
     async def events_of(self, connection: Connection, ids: Sequence[bytes]) -> Mapping[bytes, StoredEvent | None]:
         """The events with these ids; None for one whose bytes do not open, or are gone."""

@@ -39,6 +39,8 @@ ALTER TABLE bodies ALTER COLUMN sealed SET STORAGE EXTERNAL;
 
 -- `content` is the SHA-256 of the item's own data; `conflicts` counts later requests with this event's dedupe key and
 -- other content; `siblings` counts the events that its request brought, duplicates left out.
+-- `standing` is where the event stands among the states of its subject (null: nowhere), `peak` the greatest standing of
+-- that subject at that source up to this event: an event below its peak came too late.
 CREATE TABLE events (
     id uuid PRIMARY KEY,
     request uuid NOT NULL,
@@ -54,14 +56,27 @@ CREATE TABLE events (
     time bigint,
     flags text NOT NULL,
     content bytea NOT NULL CHECK (length(content) = 32),
-    conflicts integer NOT NULL DEFAULT 0 CHECK (conflicts >= 0)
+    conflicts integer NOT NULL DEFAULT 0 CHECK (conflicts >= 0),
+    standing bigint,
+    peak bigint
 );
+ALTER TABLE events ADD CHECK (coalesce(standing <= peak, standing IS NULL AND peak IS NULL)) NOT VALID;
 CREATE INDEX events_received ON events (received_at, id);
 CREATE INDEX events_source ON events (source, received_at, id);
 -- By a hash, because a subject may be longer than an index entry.
 CREATE INDEX events_subject ON events (hashtextextended(subject, 0), received_at) WHERE subject IS NOT NULL;
 -- For retention: the events of a request other than the one that has the request's own id, a small part of all.
 CREATE INDEX events_request ON events (request) WHERE request <> id;
+
+-- How far each subject has come: the greatest standing of its events. `subject` is a hash of the source and the subject,
+-- because a subject may be longer than an index entry; `former` is what `peak` was before the last transaction raised it,
+-- which that one is told as it does; `received_at` is of the newest event. A row leaves with the last event of its subject.
+CREATE TABLE peaks (
+    subject uuid PRIMARY KEY,
+    peak bigint NOT NULL,
+    former bigint,
+    received_at bigint NOT NULL
+) WITH (fillfactor = 80);
 
 -- Dedupe keys; they outlive the events that they made. One plain unique index, never partitions: a unique index does
 -- not reach over partitions, and two nodes could store one key twice.
@@ -141,5 +156,6 @@ CREATE VIEW event_rows AS
 SELECT
     events.id AS key, events.id, events.source, events.sequence, events.item, events.type, events.received_at,
     events.provider_type, events.provider_id, events.subject, events.time, events.flags, events.conflicts,
-    events.request AS request_id, events.siblings, bodies.sealed
+    events.request AS request_id, events.siblings, bodies.sealed,
+    coalesce(events.standing < events.peak, false) AS superseded
 FROM events LEFT JOIN bodies ON bodies.request = events.request;

@@ -32,6 +32,7 @@ from hookseal.store.port import (
     DeliveryRow,
     EventFilter,
     Expired,
+    InForce,
     Lease,
     NewRequest,
     Page,
@@ -267,6 +268,9 @@ class PostgresStore:
 
     async def events(self, where: EventFilter, limit: int, cursor: Cursor | None) -> Page[StoredEvent]:
         return await self._readers.read(self._reading.events, where, limit, cursor)
+
+    async def in_force(self, source: SourceId, subject: str) -> InForce:
+        return await self._readers.read(self._reading.in_force, source, subject)
 
     async def delivery(self, delivery: DeliveryId) -> tuple[DeliveryRow, Sequence[AttemptRow]]:
         return await self._readers.read(self._reading.delivery, delivery)

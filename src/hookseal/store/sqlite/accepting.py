@@ -5,7 +5,7 @@ deliveries. Sealing happened before, on the caller's side.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -13,13 +13,14 @@ from typing import Any
 import apsw
 
 from hookseal import probe
-from hookseal.model import EventId
+from hookseal.model import EventId, SourceId
 from hookseal.probe import Step
 from hookseal.store.packing import event_id, must, pack_delivery, pack_flags, pack_uuid, storable
 from hookseal.store.port import NewEvent, NewRequest, Stored
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import dedupe
 from hookseal.store.sqlite.migrate import QUERIES
+from hookseal.store.sqlite.peaks import Peaks
 from hookseal.store.sqlite.positions import Positions
 from hookseal.store.sqlite.recent import Fresh, Recent
 
@@ -68,6 +69,7 @@ class _Original:
 
 @dataclass(slots=True)
 class _Rows:
+    peaks: Peaks
     requests: list[tuple[Any, ...]] = field(default_factory=list)
     bodies: list[tuple[Any, ...]] = field(default_factory=list)
     events: list[tuple[Any, ...]] = field(default_factory=list)
@@ -84,7 +86,8 @@ class Accepting:
     def apply(self, connection: apsw.Connection, batch: Sequence[Prepared]) -> Sequence[tuple[Stored, ...]]:
         made = self._recent.find(connection, {event.dedupe_key for one in batch for event in one.request.events})
         originals = _originals(connection, made)
-        rows = _Rows()
+        peaks = Peaks.find(connection, self._recent, _ordered(batch, originals))
+        rows = _Rows(peaks)
         results = [self._one(one, originals, rows) for one in batch]
         _insert(connection, rows)
         if rows.fresh:
@@ -104,10 +107,10 @@ class Accepting:
             if original is not None:
                 results.append(_duplicate(event, original, rows))
                 continue
-            original = self._new(one.request, key, event, packed, deliveries, rows)
+            original, is_late = self._new(one.request, key, event, packed, deliveries, rows)
             key = key or original.key
             originals[event.dedupe_key] = original
-            results.append(Stored(original.id, original.sequence, duplicate=False))
+            results.append(Stored(original.id, original.sequence, duplicate=False, superseded=is_late))
         if key:
             rows.requests.append((key, one.ids[0], len(rows.events) - before))
             rows.bodies.append((key, one.sealed))
@@ -121,10 +124,13 @@ class Accepting:
         packed: bytes,
         deliveries: Sequence[bytes],
         rows: _Rows,
-    ) -> _Original:
+    ) -> tuple[_Original, bool]:
+        """The event, and whether it came too late: a later state of its subject was stored before."""
         take = self._positions.take
         key, sequence = take("event"), take("sequence", request.source)
         subject = storable(event.subject)
+        standing = None if subject is None else event.order
+        peak = None if subject is None or standing is None else rows.peaks.raised((request.source, subject), standing)
         rows.events.append(
             (
                 key,
@@ -141,6 +147,8 @@ class Accepting:
                 event.time,
                 pack_flags(event.flags),
                 event.content,
+                standing,
+                peak,
             )
         )
         place = None if subject is None else subject_place(subject)
@@ -158,7 +166,20 @@ class Accepting:
                     delivery.lease,
                 )
             )
-        return _Original(event.id, key, sequence, event.content)
+        return _Original(event.id, key, sequence, event.content), standing != peak
+
+
+def _ordered(
+    batch: Sequence[Prepared], originals: Mapping[bytes, _Original]
+) -> Iterator[tuple[int, tuple[SourceId, str]]]:
+    """The subjects of the new events that have an order."""
+    for one in batch:
+        for event in one.request.events:
+            if event.order is None or event.dedupe_key in originals:
+                continue
+            subject = storable(event.subject)
+            if subject is not None:
+                yield subject_place(subject), (one.request.source, subject)
 
 
 def _duplicate(event: NewEvent, original: _Original, rows: _Rows) -> Stored:

@@ -86,8 +86,26 @@ INSERT INTO bodies (request, sealed) VALUES /* row */ (?, ?) /* row */;
 -- insert_events --
 -- Keep events.
 INSERT INTO events (
-    key, id, request, item, source, sequence, received_at, type, provider_type, provider_id, subject, time, flags, content
-) VALUES /* row */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /* row */;
+    key, id, request, item, source, sequence, received_at, type, provider_type, provider_id, subject, time, flags, content,
+    standing, peak
+) VALUES /* row */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /* row */;
+
+-- find_peaks --
+-- The greatest standing of each of some subjects, among what is in order: that of the newest event which has one, in each
+-- partition; null where there is none. CROSS JOIN: the slot is walked from its newest event on, and one step is usual.
+WITH wanted (place, source, subject) AS (VALUES /* row */ (?, ?, ?) /* row */)
+SELECT source, subject, (
+    SELECT max((
+        SELECT events.peak FROM subjects CROSS JOIN events ON events.key = subjects.event
+        WHERE subjects.slot = (dedupe_partitions.number << 48 | wanted.place)
+        AND events.source = wanted.source AND events.subject = wanted.subject AND events.peak IS NOT NULL
+        ORDER BY subjects.event DESC LIMIT 1
+    )) FROM dedupe_partitions
+) FROM wanted;
+
+-- read_peak --
+-- What find_peaks asks of one event.
+SELECT peak FROM events WHERE key = :key AND source = :source AND subject = :subject AND peak IS NOT NULL;
 
 -- insert_recent --
 -- Note new keys in the order of storing.
@@ -252,6 +270,28 @@ AND subject = :subject AND (:source IS NULL OR source = :source)
 AND (received_at, key) < (:at, :key) AND received_at >= :since
 AND (:type IS NULL OR type = :type)
 ORDER BY received_at DESC, key DESC LIMIT :limit;
+
+-- state_in_force --
+-- The event of one subject with the greatest standing, of equal ones the last; those without one come after all others.
+-- `+` keeps SQLite from walking all of the source.
+SELECT * FROM event_rows WHERE key = (
+    SELECT key FROM events
+    WHERE key IN (
+        SELECT event FROM subjects WHERE slot IN (SELECT value FROM json_each(:slots))
+        UNION SELECT event_key FROM recent_keys WHERE recent_keys.subject = :place
+    )
+    AND subject = :subject AND +source = :source
+    ORDER BY standing DESC NULLS LAST, sequence DESC LIMIT 1
+);
+
+-- count_states --
+-- How many events a subject has, and how many of them came too late.
+SELECT count(*), count(*) FILTER (WHERE standing < peak) FROM events
+WHERE key IN (
+    SELECT event FROM subjects WHERE slot IN (SELECT value FROM json_each(:slots))
+    UNION SELECT event_key FROM recent_keys WHERE recent_keys.subject = :place
+)
+AND subject = :subject AND +source = :source;
 
 -- read_delivery --
 -- One delivery.

@@ -28,6 +28,7 @@ from hookseal.store.port import (
     DeliveryFilter,
     DeliveryRow,
     EventFilter,
+    InForce,
     Page,
     Refusal,
     StoredEvent,
@@ -79,6 +80,17 @@ class Reading:
         rows = fetch(connection, QUERIES[name], values)
         following = pack_cursor("e", rows[limit - 1][6], rows[limit - 1][0]) if len(rows) > limit else None
         return Page([self._opening.listed_event(row) for row in rows[:limit]], following)
+
+    def in_force(self, connection: apsw.Connection, source: SourceId, subject: str) -> InForce:
+        text = storable(subject) or ""
+        place = subject_place(text)
+        with connection:  # one view for both statements
+            values = {"place": place, "slots": _slots(connection, place), "source": storable(source), "subject": text}
+            rows = fetch(connection, QUERIES["state_in_force"], values)
+            if not rows:
+                raise NotFound("there is no such subject")
+            [(events, superseded)] = fetch(connection, QUERIES["count_states"], values)
+        return InForce(event=self._opening.listed_event(rows[0]), events=events, superseded=superseded)
 
     def events_of(self, connection: apsw.Connection, keys: Sequence[int]) -> Mapping[int, StoredEvent | None]:
         """The events with these keys; None for one whose bytes do not open, or are gone."""

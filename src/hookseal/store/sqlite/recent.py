@@ -62,7 +62,7 @@ class Recent:
     def _clear(self) -> None:
         self._made: dict[bytes, bytes] = {}
         self._keys: list[list[Fresh]] = [[] for _ in range(BUCKETS)]
-        self._subjects: list[list[tuple[int, int]]] = [[] for _ in range(BUCKETS)]
+        self._subjects: list[dict[int, list[int]]] = [{} for _ in range(BUCKETS)]
         self._turn = 0
         self._newest = 0
         self._in_order = 0
@@ -81,6 +81,10 @@ class Recent:
         wanted = set(keys)
         made = {key: self._made[key] for key in wanted if key in self._made}
         return {**dedupe.find(connection, self._positions.partitions, wanted - made.keys()), **made}
+
+    def of_subject(self, place: int) -> Sequence[int]:
+        """The event keys held for one subject, the oldest first; all of them are newer than those in order."""
+        return self._subjects[_bucket_of(place)].get(place, ())
 
     def add(self, connection: apsw.Connection, added: Sequence[Fresh]) -> None:
         """Note keys that `find` did not find, and put others in order in their stead. Once in a transaction."""
@@ -106,7 +110,7 @@ class Recent:
             for fresh in self._keys[self._turn]:
                 del self._made[fresh.dedupe_key]
             self._keys[self._turn] = []
-            self._subjects[self._turn] = []
+            self._subjects[self._turn] = {}
             self._turn = (self._turn + 1) % BUCKETS
             if self._turn % _LOOK_EVERY == 0:
                 self._in_order = self._older_than_held()
@@ -123,12 +127,12 @@ class Recent:
         bucket = int.from_bytes(fresh.dedupe_key[:2]) >> (16 - _BUCKET_BITS)
         self._keys[bucket].append(fresh)
         if fresh.subject is not None:
-            self._subjects[fresh.subject >> (_PLACE_BITS - _BUCKET_BITS)].append((fresh.subject, fresh.event_key))
+            self._subjects[_bucket_of(fresh.subject)].setdefault(fresh.subject, []).append(fresh.event_key)
 
     def _older_than_held(self) -> int:
         """The newest event key below all that are held. Each bucket has its oldest first."""
         held = [bucket[0].event_key for bucket in self._keys if bucket]
-        held += [bucket[0][1] for bucket in self._subjects if bucket]
+        held += [next(iter(bucket.values()))[0] for bucket in self._subjects if bucket]
         return min(held, default=self._newest + 1) - 1
 
     def _put_in_order(self, connection: apsw.Connection, bucket: int, today: int) -> int:
@@ -142,8 +146,14 @@ class Recent:
         if self._subjects[bucket]:
             newest = self._positions.newest(connection, today)
             rows: list[tuple[Any, ...]] = [
-                (newest << _PLACE_BITS | place, key) for place, key in sorted(self._subjects[bucket])
+                (newest << _PLACE_BITS | place, key)
+                for place, keys_there in sorted(self._subjects[bucket].items())
+                for key in keys_there
             ]
             for some in slices(rows):
                 connection.execute(QUERIES.rows("insert_subjects", len(some)), list(chain.from_iterable(some)))
         return len(keys)
+
+
+def _bucket_of(place: int) -> int:
+    return place >> (_PLACE_BITS - _BUCKET_BITS)

@@ -43,6 +43,9 @@ CREATE TABLE bodies (
 
 -- `content` is the SHA-256 of the item's own data; `conflicts` counts later requests with this event's dedupe key and
 -- other content. No foreign key to `requests`: it would need an index that nothing else asks for.
+-- `standing` is where the event stands among the states of its subject (null: nowhere), `peak` the greatest standing of that
+-- subject at that source up to this event: so the newest event tells the peak of all, and an event below its peak came
+-- too late.
 CREATE TABLE events (
     key INTEGER PRIMARY KEY,
     id BLOB NOT NULL CHECK (length(id) = 16),
@@ -58,7 +61,9 @@ CREATE TABLE events (
     time INTEGER,
     flags TEXT NOT NULL,
     content BLOB NOT NULL CHECK (length(content) = 32),
-    conflicts INTEGER NOT NULL DEFAULT 0 CHECK (conflicts >= 0)
+    conflicts INTEGER NOT NULL DEFAULT 0 CHECK (conflicts >= 0),
+    standing INTEGER,
+    peak INTEGER CHECK (coalesce(standing <= peak, standing IS NULL AND peak IS NULL))
 ) STRICT;
 CREATE UNIQUE INDEX events_id ON events (id);
 CREATE INDEX events_received ON events (received_at);
@@ -179,7 +184,8 @@ CREATE VIEW event_rows AS
 SELECT
     events.key, events.id, events.source, events.sequence, events.item, events.type, events.received_at,
     events.provider_type, events.provider_id, events.subject, events.time, events.flags, events.conflicts,
-    requests.id AS request_id, requests.events AS siblings, bodies.sealed
+    requests.id AS request_id, requests.events AS siblings, bodies.sealed,
+    coalesce(events.standing < events.peak, 0) AS superseded
 FROM events
 LEFT JOIN requests ON requests.key = events.request
 LEFT JOIN bodies ON bodies.request = events.request;

@@ -36,18 +36,19 @@ from hookseal.store.port import (
     DeliveryRow,
     EventFilter,
     Expired,
+    InForce,
     Lease,
     NewRequest,
     Page,
     Refusal,
     Replay,
     Result,
-    Stored,
     Seals,
+    Stored,
     StoredEvent,
 )
-from hookseal.store.rows import kept_label, refusal_label, request_label
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
+from hookseal.store.rows import kept_label, refusal_label, request_label
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import expiring, keeping, leasing, quarantining, rewrapping
 from hookseal.store.sqlite.accepting import Accepting, prepare
@@ -156,9 +157,9 @@ class SqliteStore:
         self._released = Handler("mark_released", 9, quarantining.mark_released)
         self._keep = Handler("keep", 11, keeping.apply)
         self._expire = Handler("expire", 12, Expiring(self._positions, self._quarantining).apply, Step.EXPIRED)
-        self._claim = Handler("claim_due", 10, Claiming(new_lease).apply)
         self._rewrap = Handler("rewrap", 13, rewrapping.rewrap, Step.REWRAPPED)
         self._note_keys = Handler("note_keys", 14, rewrapping.note)
+        self._claim = Handler("claim_due", 10, Claiming(new_lease).apply)
 
     # --- opening and closing ---
 
@@ -298,7 +299,6 @@ class SqliteStore:
         expired: Expired = await self._writer.submit(self._expire, expiring.begin(before, limit, cursor))
         return expired
 
-    # --- what the gateway keeps for itself ---
     @property
     def keyring(self) -> Keyring:
         return self._sealer.keyring
@@ -325,6 +325,7 @@ class SqliteStore:
         following = follow(shelf, values, found, limit, _place(values, found.looked))
         return Seals(by_key=found.by_key, moved=moved, broken=found.broken, next=following)
 
+    # --- what the gateway keeps for itself ---
 
     async def keep(self, shelf: str, name: str, value: bytes, *, replace: bool = True) -> bytes:
         sealed = self._sealer.seal(value, kept_label(shelf, name))
@@ -344,6 +345,9 @@ class SqliteStore:
 
     async def events(self, where: EventFilter, limit: int, cursor: Cursor | None) -> Page[StoredEvent]:
         return await self._read(self._reading.events, where, limit, cursor)
+
+    async def in_force(self, source: SourceId, subject: str) -> InForce:
+        return await self._read(self._reading.in_force, source, subject)
 
     async def delivery(self, delivery: DeliveryId) -> tuple[DeliveryRow, Sequence[AttemptRow]]:
         return await self._read(self._reading.delivery, delivery)
@@ -400,16 +404,16 @@ class _Remembered:
         self._quarantining.recover(connection)
 
 
-def _claimed(one: Leased, event: StoredEvent) -> Claimed:
-    return Claimed(
-        id=one.id,
-        endpoint=one.endpoint,
 def _place(values: Sequence[Sealed], looked: int) -> int:
     """The number of the place that was looked at last; 0 for values that are kept by name."""
     last = values[looked - 1].place if looked else 0
     return 0 if isinstance(last, tuple) else int(last)
 
 
+def _claimed(one: Leased, event: StoredEvent) -> Claimed:
+    return Claimed(
+        id=one.id,
+        endpoint=one.endpoint,
         lease=one.lease,
         attempts=one.attempts,
         losses=one.losses,
