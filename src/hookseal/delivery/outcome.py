@@ -5,7 +5,7 @@ from hookseal.delivery import retry_after
 from hookseal.delivery.policy import RetryPolicy
 from hookseal.delivery.schedule import next_attempt_at
 from hookseal.delivery.states import Happening, after
-from hookseal.destinations.port import Answered, Failed, Rejected
+from hookseal.destinations.port import Answered, Failed, Rejected, Sent, Stopped
 from hookseal.model import AttemptReason, DeliveryState
 from hookseal.store.port import AttemptRow, Claimed, Lease, Result
 
@@ -19,11 +19,11 @@ def losses_unexplained(claim: Claimed) -> int:
     return max(claim.losses - claim.attempts, 0)
 
 
-def endpoint_lives(sent: Answered | Failed | Rejected) -> bool | None:
+def endpoint_lives(sent: Sent) -> bool | None:
     """Whether an endpoint answers as one that works, even if it refuses the event; None where it was not asked."""
     if isinstance(sent, Answered):
         return sent.status < 500 and sent.status != 429
-    return None if isinstance(sent, Rejected) or sent.reason is AttemptReason.CONFIG_ERROR else False
+    return None if isinstance(sent, Rejected | Stopped) or sent.reason is AttemptReason.CONFIG_ERROR else False
 
 
 def judge(
