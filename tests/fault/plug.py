@@ -12,6 +12,7 @@ import json
 import os
 import random
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -212,6 +213,7 @@ class Clients:
 
     letter     makes the request of a number.
     told_when  how many 503 and 429 said when to come again; untold: how many did not.
+    slowest_s  the longest that an answer took, in seconds.
     """
 
     def __init__(self, seed: int, letter: Callable[[int], Letter] = letter) -> None:
@@ -224,6 +226,7 @@ class Clients:
         self.duplicates = 0
         self.told_when = 0
         self.untold = 0
+        self.slowest_s = 0.0
         self.progress = asyncio.Event()
 
     async def run(
@@ -274,6 +277,7 @@ class Clients:
                     return
                 number = self._next()
                 one = self._letter(number)
+                asked = time.monotonic()
                 try:
                     writer.write(one.raw)
                     status, told_when = await _answer(reader)
@@ -281,6 +285,7 @@ class Clients:
                     self._unanswered.append(number)
                     return
                 self.statuses[status] += 1
+                self.slowest_s = max(self.slowest_s, time.monotonic() - asked)
                 if 200 <= status < 300:
                     self.duplicates += one.key in self.acked
                     self.acked.add(one.key)

@@ -37,7 +37,7 @@ class PostgresServer:
     """data: its folder, made by `make`. log: where its words go, on another disk. user: None is whoever runs the test."""
 
     def __init__(self, data: Path, log: Path) -> None:
-        self._data = data
+        self.data = data
         self._log = log
         self._user = "nobody" if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
@@ -45,20 +45,56 @@ class PostgresServer:
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def make(self) -> None:
-        self._data.mkdir()
+        self.data.mkdir()
         if self._user is not None:
-            os.chown(self._data, pwd.getpwnam(self._user).pw_uid, -1)
-        self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
-        with (self._data / "postgresql.conf").open("a") as file:
+            os.chown(self.data, pwd.getpwnam(self._user).pw_uid, -1)
+        self._run("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
+        with (self.data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in _SETTINGS.items())
         os.sync()  # what the test begins with was there for long
+
+    @classmethod
+    def standby_of(cls, primary: "PostgresServer", data: Path, log: Path) -> "PostgresServer":
+        """A standby that runs, and for which the primary waits with each commit from now on."""
+        made = cls(data, log)
+        made.data.mkdir()
+        if made._user is not None:
+            os.chown(data, pwd.getpwnam(made._user).pw_uid, -1)
+        data.chmod(0o700)
+        made._run("pg_basebackup", *primary._address(), "-D", str(data), "-X", "stream", "-c", "fast", "-R", "-N")
+        (data / "postgresql.auto.conf").write_text(
+            f"primary_conninfo = 'host=127.0.0.1 port={primary.port} user=postgres'\n"
+        )
+        made.start()
+        primary.tell("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        primary.tell("SELECT pg_reload_conf()")
+        until = time.monotonic() + _START_S
+        while primary.tell("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'") != "1":
+            if time.monotonic() > until:
+                raise RuntimeError("the standby does not follow")
+            time.sleep(0.05)
+        return made
+
+    def promote(self) -> None:
+        """Returns when it may be written to."""
+        self._run("pg_ctl", "-D", str(self.data), "-w", "promote")
+
+    def tell(self, sql: str) -> str:
+        """Run one statement; what it gave, as text."""
+        done = subprocess.run(
+            [BINARIES / "psql", *self._address(), "-d", "postgres", "-X", "-A", "-t", "-q", "-c", sql],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
 
     def start(self, settings: Mapping[str, str] | None = None) -> None:
         """Returns when it takes connections: after what a crash left was made good."""
         given = [f"--{name}={value}" for name, value in (settings or {}).items()]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [BINARIES / "postgres", "-D", str(self._data), "-p", str(self.port), *given],
+                [BINARIES / "postgres", "-D", str(self.data), "-p", str(self.port), *given],
                 stdout=log,
                 stderr=log,
                 cwd="/",
@@ -81,6 +117,17 @@ class PostgresServer:
         self._gone(family[1:])
         self._process = None
 
+    def lives(self) -> bool:
+        """Whether it runs and takes connections, or will soon: it restarts by itself after most crashes."""
+        until = time.monotonic() + 5
+        while self._process is not None and self._process.poll() is None:
+            if self._ready():
+                return True
+            if time.monotonic() > until:
+                self.kill()
+            time.sleep(0.05)
+        return False
+
     def close(self) -> None:
         """The end of the test. A server that is killed leaves shared memory behind, one that is stopped does not."""
         if self._process is None or self._process.poll() is not None:
@@ -102,7 +149,7 @@ class PostgresServer:
     def stop_at_once(self) -> None:
         """As an operator in a hurry does; the next start has to recover."""
         assert self._process is not None
-        self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "stop")
+        self._run("pg_ctl", "-D", str(self.data), "-m", "immediate", "-w", "stop")
         self._process.wait()
         self._process = None
 

@@ -5,8 +5,9 @@
 -- node's clock said when the transaction began, or null when instants count as they are given.
 
 -- begin --
--- Whatever the database's defaults are.
-BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+-- Not READ WRITE: where `default_transaction_read_only` was turned on, somebody wants nothing to be written now (hosting
+-- services do so when a disk fills up), and that is heeded.
+BEGIN ISOLATION LEVEL READ COMMITTED;
 
 -- commit --
 -- With `synchronous_commit = on` this returns after the log was synced to the disk.
@@ -85,9 +86,12 @@ RETURNING dedupe_key;
 
 -- find_originals --
 -- The events that duplicates are duplicates of. A later statement than the insert, so that it sees what that waited for.
+-- The lock is for the record of it in the log: a transaction that writes nothing waits for no synchronous standby at its
+-- commit, and what it found may be on this server alone, from a commit that waited for the standby in vain.
 SELECT dedupe.dedupe_key, dedupe.event, events.sequence, events.content
 FROM dedupe LEFT JOIN events ON events.id = dedupe.event
-WHERE dedupe.dedupe_key = ANY ($1::bytea[]);
+WHERE dedupe.dedupe_key = ANY ($1::bytea[])
+FOR KEY SHARE OF dedupe;
 
 -- insert_events --
 -- Keep events with their requests' bytes and their deliveries, and give each event the next sequence of its source.
