@@ -10,8 +10,10 @@ from pathlib import Path
 
 import asyncpg
 
+from hookseal import probe
 from hookseal.clock import Instant
 from hookseal.errors import StoreMismatch
+from hookseal.probe import Step
 from hookseal.sealing import Keyring
 from hookseal.store.migrations import Migration, check_keyring, read_migrations
 from hookseal.store.postgres.connection import Connection
@@ -36,7 +38,9 @@ async def bring(
             await connection.execute(QUERIES["wait_for_schema"])
             await connection.execute(QUERIES["lock_schema"])
             await _step(connection, place, keyring, now, known[: number + 1], known)
+            await probe.pause(Step.MIGRATING)
             await connection.execute(QUERIES["commit"])
+            await probe.pause(Step.MIGRATED)
         except BaseException:
             if not connection.is_closed():
                 await connection.execute(QUERIES["rollback"])

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import apsw
 
+from hookseal import probe
 from hookseal.clock import Instant
 from hookseal.errors import StoreMismatch
+from hookseal.probe import Step
 from hookseal.sealing import Keyring
 from hookseal.store.migrations import Migration, check_keyring, read_migrations
 from hookseal.store.sql import Queries
@@ -50,7 +52,9 @@ def migrate(connection: apsw.Connection, version: int, known: Sequence[Migration
                 QUERIES["write_ledger"],
                 {"version": migration.version, "name": migration.name, "applied_at": now},
             )
+            probe.reach(Step.MIGRATING)
             connection.execute(QUERIES["commit"])
+            probe.reach(Step.MIGRATED)
         except BaseException:
             if connection.in_transaction:
                 connection.execute(QUERIES["rollback"])
