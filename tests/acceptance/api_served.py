@@ -18,8 +18,11 @@ from hookseal.api.app import create_app
 from hookseal.api.health import Check
 from hookseal.api.metrics import Metrics
 from hookseal.clock import GivenClock, Instant, from_unix, plus
+from hookseal.egress.client import GuardedClient
+from hookseal.egress.policy import EgressPolicy
 from hookseal.ids import new_delivery_id, new_event_id, new_refusal_id
 from hookseal.manage.operations import Management
+from hookseal.manage.provider_test_call import ProviderTestCall
 from hookseal.manage.reading import event_reader
 from hookseal.manage.release import Released, ReleaseOutcome, StillRefused
 from hookseal.message import Headers
@@ -33,9 +36,20 @@ from hookseal.model import (
     RefusalId,
     SourceId,
 )
+from hookseal.receive.own_events import Publisher
 from hookseal.sealing import Keyring
 from hookseal.settings import EndpointSettings, SigningSettings, SourceSettings
-from hookseal.store.port import AttemptRow, Lease, NewDelivery, NewEvent, NewRequest, Refusal, Result, Store
+from hookseal.store.port import (
+    AttemptRow,
+    Lease,
+    NewDelivery,
+    NewEvent,
+    NewRequest,
+    Refusal,
+    Result,
+    Store,
+    StoredEvent,
+)
 from hookseal.store.sqlite import SqliteStore
 from hookseal.web.server import serving
 
@@ -86,6 +100,19 @@ class Judge:
             events=(new_event(refusal.body, refusal.received_at),),
         )
         return Released(await self.store.accept(request))
+
+
+class Unplanned:
+    """Stands for the delivery engine: there is nobody to deliver to."""
+
+    def plan(self, source: SourceId, types: Sequence[str]) -> tuple[tuple[NewDelivery, ...], ...]:
+        return tuple(() for _ in types)
+
+    def stored(self, event: StoredEvent, deliveries: Sequence[NewDelivery]) -> None:
+        return None
+
+    def abandoned(self, deliveries: Sequence[NewDelivery]) -> None:
+        return None
 
 
 @dataclass
@@ -248,6 +275,8 @@ async def served(
             clock=clock,
             public_url="https://hooks.example.com",
             wake=lambda: woken.append(None),
+            publish=Publisher(store, Unplanned(), clock, metrics).publish,
+            test_call=ProviderTestCall("zignsec", lambda: (), GuardedClient(EgressPolicy()), clock),
         )
         app = create_app(
             management,

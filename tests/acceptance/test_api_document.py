@@ -26,6 +26,10 @@ _KEYWORDS = (
 )
 
 
+CALLS_OUT = {"testEndpoint", "testSource", "testWebhook"}
+"""What needs a whole gateway; `test_registering.py` holds their answers to the document."""
+
+
 def faults(schema: dict[str, Any], value: Any, document: Any, place: str = "") -> Iterator[str]:
     """Where a value breaks a schema: the part of JSON Schema 2020-12 that the document uses."""
     assert schema.keys() <= _KEYWORDS, schema.keys() - _KEYWORDS
@@ -99,7 +103,7 @@ async def test_the_document_keeps_the_rules_of_openapi(tmp_path: Path) -> None:
                 names.append(operation["operationId"])
                 assert operation["responses"]
                 for parameter in operation["parameters"]:
-                    assert parameter["in"] in ("path", "query")
+                    assert parameter["in"] in ("path", "query", "header")
                     assert parameter["required"] is (parameter["in"] == "path")
                     assert parameter["schema"]
                 in_path = {one["name"] for one in operation["parameters"] if one["in"] == "path"}
@@ -135,9 +139,26 @@ async def test_every_good_answer_is_as_documented(tmp_path: Path) -> None:
             "getDelivery": delivery,
             "getSource": "zs",
             "getEndpoint": "core",
+            "changeEndpoint": "mine",
+            "changeSource": "mine",
+            "rotateEndpointSecret": "mine",
+            "rotateSourceSecret": "mine",
+            "deleteEndpoint": "gone",
+            "deleteSource": "gone",
             "releaseFromQuarantine": refusal,
         }
+        an_endpoint = {"url": "https://mine.example.com/", "signing": {"scheme": "standard_webhooks"}}
+        a_source = {"provider": "idenfy", "secrets": ["a secret of the tests"]}
+        for id in ("mine", "gone"):
+            assert (await api.ask("/api/v1/endpoints", "POST", json={"id": id, **an_endpoint}))[0].status == 201
+            assert (await api.ask("/api/v1/sources", "POST", json={"id": id, **a_source}))[0].status == 201
         bodies: dict[str, Any] = {
+            "createEndpoint": {"id": "new", **an_endpoint},
+            "createSource": {"id": "new", **a_source},
+            "changeEndpoint": {"timeout_s": 3},
+            "changeSource": {"addresses": ["192.0.2.0/24"]},
+            "rotateEndpointSecret": {"overlap_s": 60},
+            "publishEvent": {"type": "order.paid", "data": {"n": 1}, "subject": None},
             "replay": {"endpoint": "core", "events": [event], "state": None},
             "placeVisualSignature": {
                 "document": b64encode(a_pdf()).decode(),
@@ -153,6 +174,8 @@ async def test_every_good_answer_is_as_documented(tmp_path: Path) -> None:
         for path, item in document["paths"].items():
             for method, operation in item.items():
                 name = operation["operationId"]
+                if name in CALLS_OUT:
+                    continue
                 given = bodies.get(name)
                 if given is not None:
                     schema = operation["requestBody"]["content"]["application/json"]["schema"]
@@ -160,11 +183,14 @@ async def test_every_good_answer_is_as_documented(tmp_path: Path) -> None:
                 response, body = await api.ask(path.replace("{id}", ids.get(name, "")), method.upper(), json=given)
                 good = operation["responses"][str(response.status)]
                 assert response.status < 300, (name, body)
+                asked.add(name)
+                if response.status == 204:
+                    assert (body, "content" in good) == (b"", False)
+                    continue
                 [(media_type, content)] = good["content"].items()
                 assert response.headers["Content-Type"].split(";")[0] == media_type
                 if media_type == "application/json":
                     assert list(faults(content["schema"], json.loads(body), document)) == []
-                asked.add(name)
         assert {"listEvents", "getDelivery", "replay", "releaseFromQuarantine", "getReadiness"} <= asked
 
 
@@ -181,7 +207,8 @@ async def test_every_problem_is_as_documented(tmp_path: Path) -> None:
         for path, method, template in (
             ("/api/v1/events?limit=0", "GET", "/api/v1/events"),
             ("/api/v1/events/x", "GET", "/api/v1/events/{id}"),
-            ("/api/v1/sources", "POST", None),
+            ("/api/v1/sources", "PUT", None),
+            ("/api/v1/sources/zs", "DELETE", "/api/v1/sources/{id}"),
             (f"/api/v1/quarantine/{refusal}/release", "POST", "/api/v1/quarantine/{id}/release"),
             ("/api/v1/replays", "POST", "/api/v1/replays"),
             ("/readyz", "GET", "/readyz"),

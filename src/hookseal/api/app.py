@@ -51,7 +51,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_READ_ONLY = "What stands here comes from the configuration file, and is changed there."
 
 
 def create_app(
@@ -158,7 +157,11 @@ async def _not_routed(request: Request, error: Exception) -> Response:
 def _routes(table: Sequence[Operation], body_timeout_s: float) -> list[Route]:
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in table:
-        by_path.setdefault(operation.path, {})[operation.method] = operation
+        path = operation.path
+        for parameter in operation.path_parameters:
+            if parameter.spans:
+                path = path.replace(f"{{{parameter.name}}}", f"{{{parameter.name}:path}}")
+        by_path.setdefault(path, {})[operation.method] = operation
     return [Route(path, _Path(methods, body_timeout_s)) for path, methods in by_path.items()]
 
 
@@ -180,26 +183,35 @@ class _Path:
     async def _answer(self, request: Request) -> Response | Problem:
         operation = self._methods.get(request.method)
         if operation is None:
-            is_registered = request.url.path.startswith(("/api/v1/sources", "/api/v1/endpoints"))
             allow = {"Allow": ", ".join(sorted(self._methods))}
-            return problem(ProblemCode.METHOD_NOT_ALLOWED, detail=_READ_ONLY if is_registered else None, headers=allow)
-        called = _read_address(operation, request)
-        if isinstance(called, Problem):
-            return called
+            return problem(ProblemCode.METHOD_NOT_ALLOWED, headers=allow)
         if operation.gate is None:
-            return await self._called(operation, called, request)
+            return await self._judged(operation, request)
         if not operation.gate.enter():
             return problem(ProblemCode.UNAVAILABLE, headers={"Connection": "close"})
         try:
-            return await self._called(operation, called, request)
+            return await self._judged(operation, request)
         finally:
             operation.gate.leave()
+
+    async def _judged(self, operation: Operation, request: Request) -> Response | Problem:
+        if operation.answered_by is not None:
+            return await operation.answered_by(request)
+        called = _read_address(operation, request)
+        return called if isinstance(called, Problem) else await self._called(operation, called, request)
 
     async def _called(self, operation: Operation, called: "_Address", request: Request) -> Response | Problem:
         body = await _read_body(operation, request, self._body_timeout_s)
         if isinstance(body, Problem):
             return body
-        call = Call(path=called.path, query=called.query, body=body, limit=called.limit, cursor=called.cursor)
+        call = Call(
+            path=called.path,
+            query=called.query,
+            headers=called.headers,
+            body=body,
+            limit=called.limit,
+            cursor=called.cursor,
+        )
         return _written(await operation.handler(call), operation, called.filters)
 
 
@@ -209,6 +221,7 @@ class _Address:
 
     path: Mapping[str, Any]
     query: Mapping[str, Any]
+    headers: Mapping[str, Any]
     filters: Mapping[str, str]
     limit: int
     cursor: Cursor | None
@@ -230,11 +243,26 @@ def _read_address(operation: Operation, request: Request) -> _Address | Problem:
                 query[parameter.name] = parameter.kind.read(given[parameter.name])
             except ValueError:
                 faults.append(Fault(parameter.name, "invalid"))
+    headers = _read_headers(operation, request, faults)
     filters = {name: text for name, text in given.items() if name not in _PAGING_NAMES}
     limit, cursor = _read_paging(operation, given, filters, faults)
     if faults:
         return problem(ProblemCode.INVALID, errors=faults)
-    return _Address(path=path, query=query, filters=filters, limit=limit, cursor=cursor)
+    return _Address(path=path, query=query, headers=headers, filters=filters, limit=limit, cursor=cursor)
+
+
+def _read_headers(operation: Operation, request: Request, faults: list[Fault]) -> dict[str, Any]:
+    read: dict[str, Any] = {}
+    for parameter in operation.asked_headers:
+        given = request.headers.getlist(parameter.name)
+        if len(given) > 1:
+            faults.append(Fault(parameter.name, "repeated"))
+        elif given:
+            try:
+                read[parameter.name] = parameter.kind.read(given[0])
+            except ValueError:
+                faults.append(Fault(parameter.name, "invalid"))
+    return read
 
 
 def _given_once(operation: Operation, items: Sequence[tuple[str, str]], faults: list[Fault]) -> dict[str, str]:
@@ -285,7 +313,7 @@ async def _read_body(operation: Operation, request: Request, timeout_s: float) -
         return problem(ProblemCode.BODY_TIMEOUT, headers={"Connection": "close"})
     if given is None:
         return problem(ProblemCode.BODY_TOO_LARGE)
-    if not given and operation.body.schema is None:
+    if not given and (operation.body.schema is None or operation.body.is_optional):
         return None
     if media_type(request.headers.get("content-type", "").encode("latin-1")) != "application/json":
         return problem(ProblemCode.UNSUPPORTED_MEDIA_TYPE)
@@ -293,7 +321,7 @@ async def _read_body(operation: Operation, request: Request, timeout_s: float) -
         document = msgspec.json.decode(given)
     except (ValueError, RecursionError):
         return problem(ProblemCode.MALFORMED_JSON)
-    value = operation.body.read(document)
+    value = operation.body.read(given if operation.body.exact else document)
     return problem(ProblemCode.INVALID, errors=value.faults) if isinstance(value, Faulty) else value
 
 

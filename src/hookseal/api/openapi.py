@@ -24,6 +24,7 @@ _OF_ALL = (
     ProblemCode.INTERNAL,
     ProblemCode.UNAVAILABLE,
 )
+_OF_THE_RIM = (ProblemCode.METHOD_NOT_ALLOWED, ProblemCode.INTERNAL, ProblemCode.UNAVAILABLE)
 _OF_KEYS = (ProblemCode.KEY_REQUIRED, ProblemCode.API_OFF)
 _OF_BODIES = (
     ProblemCode.MALFORMED_JSON,
@@ -62,12 +63,13 @@ def _described(operation: Operation) -> dict[str, Json]:
             *(_parameter(one, "path") for one in operation.path_parameters),
             *(_parameter(one, "query") for one in operation.query),
             *(_parameter(one, "query") for one in _PAGING if operation.is_paged),
+            *(_parameter(one, "header") for one in operation.asked_headers),
         ],
         "responses": {str(operation.status): _good(operation), **_problems(operation)},
     }
     if operation.body is not None and operation.body.schema is not None:
         described["requestBody"] = {
-            "required": True,
+            "required": not operation.body.is_optional,
             "content": {"application/json": {"schema": operation.body.schema}},
         }
     if not operation.needs_key:
@@ -86,6 +88,8 @@ def _parameter(parameter: Parameter, place: str) -> Json:
 
 
 def _good(operation: Operation) -> Json:
+    if operation.status == HTTPStatus.NO_CONTENT:
+        return {"description": HTTPStatus.NO_CONTENT.phrase}
     schema = {"type": "string"} if operation.schema is None else operation.schema
     content = (
         {} if operation.schema is None and operation.media_type == "application/octet-stream" else {"schema": schema}
@@ -103,6 +107,13 @@ def _good(operation: Operation) -> Json:
 
 def _problems(operation: Operation) -> dict[str, Json]:
     """One answer for each status; its description tells the problems that have it."""
+    if operation.faulty is not None:
+        statuses, schema = operation.faulty
+        content = {"application/json": {"schema": schema}}
+        return {
+            **{str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in statuses},
+            **_told(_OF_THE_RIM),
+        }
     codes = [*_OF_ALL, *operation.problems]
     if operation.needs_key:
         codes += _OF_KEYS
@@ -110,6 +121,10 @@ def _problems(operation: Operation) -> dict[str, Json]:
         codes.append(ProblemCode.NOT_FOUND)
     if operation.body is not None:
         codes += _OF_BODIES
+    return _told(codes)
+
+
+def _told(codes: Sequence[ProblemCode]) -> dict[str, Json]:
     titles: dict[int, list[str]] = {}
     for code in codes:
         one = problem(code)

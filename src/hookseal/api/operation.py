@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response
 
 from hookseal.api.gate import Gate
@@ -20,9 +21,12 @@ from hookseal.store.port import Cursor
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
+    """spans: of a path's last parameter, whether a slash is part of it."""
+
     name: str
     kind: Kind
     summary: str
+    spans: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,16 @@ class Faulty:
 class Body:
     """read: parsed JSON in; the value that the handler gets, or what is wrong. schema: None for a body without members.
 
-    max_bytes: None for the limit of all.
+    max_bytes    None for the limit of all.
+    is_optional  whether there may be none; the handler then gets None.
+    exact        `read` gets the bytes, which are JSON, in place of the value.
     """
 
-    read: Callable[[Json], Any]
+    read: Callable[[Any], Any]
     schema: Schema | None = None
     max_bytes: int | None = None
+    is_optional: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +61,7 @@ class Call:
 
     path: Mapping[str, Any]
     query: Mapping[str, Any]
+    headers: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
     limit: int = 0
     cursor: Cursor | None = None
@@ -84,6 +93,9 @@ class Operation:
 
     schema    of a good answer; None when it is not JSON, and `media_type` says what it is.
     is_strict  whether a parameter that it does not have is a fault. Probes and scrapers add what they like.
+    asked_headers  headers that it reads.
+    answered_by  in place of `handler`: reads the request itself, and says in its own words what is wrong with it.
+    faulty    of such an operation: the statuses of its own errors, and the schema that they share.
     problems  the problems of its own; those that every operation has are added by `openapi.py`.
     gate      how many calls of it may be under way at once, where that is bounded.
     """
@@ -105,3 +117,6 @@ class Operation:
     is_strict: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     gate: Gate | None = None
+    asked_headers: tuple[Parameter, ...] = ()
+    answered_by: Callable[[Request], Awaitable[Response]] | None = None
+    faulty: tuple[tuple[int, ...], Schema] | None = None

@@ -4,17 +4,19 @@ It decides which problem has which status and words. It refuses to know what was
 put into a problem, neither a value nor the name of a key that the caller made up.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from http import HTTPStatus
 
 import msgspec
 from starlette.responses import Response
 
-from hookseal.errors import HooksealError, Invalid, NotFound
+from hookseal.errors import Conflict, HooksealError, Invalid, NotFound, UnfitRegistration
 from hookseal.model import Json
 
+INVALID_WEBHOOK = "INVALID_WEBHOOK"
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 10
 """What every 503 asks for. Whoever calls us here is the operator's own, so there is no herd to spread out."""
@@ -24,12 +26,19 @@ RETRY_AFTER_S = 10
 class Fault:
     """One thing that is wrong with a request.
 
-    pointer  a JSON pointer into the body (RFC 6901), or the name of a query parameter of ours.
-    code     stable, snake_case.
+    pointer  a JSON pointer into the body (RFC 6901), or the name of a query parameter or header of ours.
+    code     stable, snake_case; `INVALID_WEBHOOK`, ZignSec's word, for a URL that cannot be registered.
+    detail   what to do about it, where that is more than the code says. Of a URL it may name the address.
     """
 
     pointer: str
     code: str
+    detail: str | None = None
+
+
+# Keys are the caller's words: one that no key of ours could be is not repeated.
+_PARTS = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_UNKNOWN = re.compile(r"unknown key .* (?=in this table)", re.DOTALL)
 
 
 class ProblemCode(StrEnum):
@@ -45,6 +54,7 @@ class ProblemCode(StrEnum):
     BODY_TIMEOUT = "body_timeout"
     STILL_REFUSED = "still_refused"
     SOURCE_GONE = "source_gone"
+    CONFLICT = "conflict"
     BODY_TOO_LARGE = "body_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     UNSUPPORTED_CONTENT_ENCODING = "unsupported_content_encoding"
@@ -65,6 +75,7 @@ _WORDS: Mapping[ProblemCode, tuple[int, str]] = {
     ProblemCode.BODY_TIMEOUT: (408, "The body took too long to arrive"),
     ProblemCode.STILL_REFUSED: (409, "The request is refused with today's secrets, too"),
     ProblemCode.SOURCE_GONE: (409, "The source of the request is configured no more"),
+    ProblemCode.CONFLICT: (409, "This does not go with how things stand"),
     ProblemCode.BODY_TOO_LARGE: (413, "The body is larger than this API takes"),
     ProblemCode.UNSUPPORTED_MEDIA_TYPE: (415, "The body must be application/json"),
     ProblemCode.UNSUPPORTED_CONTENT_ENCODING: (415, "The body must not be compressed"),
@@ -109,13 +120,32 @@ def problem(
 
 
 def from_error(error: HooksealError) -> Problem:
-    """Of an error's own words only those of `Invalid` are told: they are written for the caller and hold no value."""
+    """Of an error's own words only those for the caller are told: of `Invalid` and `Conflict`, which hold no value."""
+    if isinstance(error, UnfitRegistration):
+        return problem(ProblemCode.INVALID, errors=[_fault(key, remedy) for key, remedy in error.faults])
+    if isinstance(error, Conflict):
+        conflict = problem(ProblemCode.CONFLICT, detail=error.problem)
+        return replace(conflict, code=error.kind)
     if isinstance(error, Invalid):
         return problem(ProblemCode.INVALID, detail=error.problem, errors=[Fault(error.pointer, "invalid")])
     if isinstance(error, NotFound):
         return problem(ProblemCode.NOT_FOUND)
     unavailable = problem(ProblemCode.UNAVAILABLE)
     return Problem(status=unavailable.status, code=error.code, title=unavailable.title)
+
+
+def _told(fault: Fault) -> dict[str, Json]:
+    more = {} if fault.detail is None else {"detail": fault.detail}
+    return {"pointer": fault.pointer, "code": fault.code, **more}
+
+
+def _fault(key: str, remedy: str) -> Fault:
+    """From a key of the configuration file: `types[2]` → `/types/2`. What the file says of `env:` is left out."""
+    is_own = not key.startswith("[")
+    pointer = "".join(f"/{part}" for part in _PARTS.findall(key)) if is_own else "/provider"
+    code = INVALID_WEBHOOK if key == "url" else "missing" if remedy.startswith("is missing") else "invalid"
+    words = _UNKNOWN.sub("unknown key ", remedy.replace(", such as env:NAME", "")) if is_own else f"{key} {remedy}"
+    return Fault(pointer, code, words)
 
 
 def answer(said: Problem, request_id: str) -> Response:
@@ -128,7 +158,7 @@ def answer(said: Problem, request_id: str) -> Response:
     if said.detail is not None:
         document["detail"] = said.detail
     if said.errors:
-        document["errors"] = [{"pointer": fault.pointer, "code": fault.code} for fault in said.errors]
+        document["errors"] = [_told(fault) for fault in said.errors]
     document.update(said.extra)
     document["request_id"] = request_id
     headers = dict(said.headers)

@@ -4,23 +4,22 @@ Handlers translate, call `Management` once, and translate back. Whatever is wron
 them is called, but for what only `Management` can know.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from starlette.responses import Response
 
-from hookseal.api import replays, visual_signatures, wire
+from hookseal.api import keys, own_events, provider_test_call, registrations, replays, subjects, visual_signatures, wire
 from hookseal.api.health import Check, Health, told
 from hookseal.api.metrics import CONTENT_TYPE, Metrics
 from hookseal.api.operation import Answer, Body, Call, Document, Faulty, Operation, Parameter, Rows
 from hookseal.api.problem import Fault, Problem, ProblemCode, problem
 from hookseal.api.schemas import page_of, ref
 from hookseal.api.values import DELIVERY, ENDPOINT, EVENT, REFUSAL, SOURCE, STATE, TEXT, TIME
-from hookseal.errors import Invalid
 from hookseal.manage.operations import Management
 from hookseal.manage.release import SourceGone, StillRefused
-from hookseal.model import EndpointId, Json, SourceId
-from hookseal.store.port import Cursor, DeliveryFilter, EventFilter
+from hookseal.model import Json
+from hookseal.store.port import DeliveryFilter, EventFilter
 
 PREFIX = "/api/v1"
 OPENAPI_PATH = f"{PREFIX}/openapi.json"
@@ -36,10 +35,14 @@ def operations(
     """The table. document: makes the OpenAPI document, which is made from this table."""
     return (
         *_events(management),
+        own_events.operation(management, f"{PREFIX}/events"),
+        subjects.operation(management, f"{PREFIX}/subjects"),
         *_deliveries(management),
         *_quarantine(management),
-        *_registrations(management),
+        *registrations.operations(management, PREFIX),
         visual_signatures.operation(management, f"{PREFIX}/visual-signatures"),
+        *(() if management.rotation is None else keys.operations(management.rotation, f"{PREFIX}/keys")),
+        provider_test_call.operation(management),
         _openapi(document),
         *_health(health),
         _metrics(management, metrics, metrics_need_key),
@@ -213,72 +216,6 @@ def _quarantine(management: Management) -> tuple[Operation, ...]:
             problems=(ProblemCode.STILL_REFUSED,),
         ),
     )
-
-
-# --- registrations --------------------------------------------------------------------------------------------------
-
-
-def _registrations(management: Management) -> tuple[Operation, ...]:
-    async def list_sources(call: Call) -> Answer:
-        return _page(management.sources(), wire.source, call)
-
-    async def get_source(call: Call) -> Answer:
-        return Document(wire.source(management.source(SourceId(call.path["id"]))))
-
-    async def list_endpoints(call: Call) -> Answer:
-        return _page(management.endpoints(), wire.endpoint, call)
-
-    async def get_endpoint(call: Call) -> Answer:
-        return Document(wire.endpoint(management.endpoint(EndpointId(call.path["id"]))))
-
-    return (
-        Operation(
-            name="listSources",
-            method="GET",
-            path=f"{PREFIX}/sources",
-            summary="The inbound registrations. What came from the file is read only here.",
-            handler=list_sources,
-            is_paged=True,
-            schema=page_of("Source"),
-        ),
-        Operation(
-            name="getSource",
-            method="GET",
-            path=f"{PREFIX}/sources/{{id}}",
-            summary="One inbound registration.",
-            handler=get_source,
-            path_parameters=(Parameter("id", SOURCE, "the source's id"),),
-            schema=ref("Source"),
-        ),
-        Operation(
-            name="listEndpoints",
-            method="GET",
-            path=f"{PREFIX}/endpoints",
-            summary="The outbound registrations. What came from the file is read only here.",
-            handler=list_endpoints,
-            is_paged=True,
-            schema=page_of("Endpoint"),
-        ),
-        Operation(
-            name="getEndpoint",
-            method="GET",
-            path=f"{PREFIX}/endpoints/{{id}}",
-            summary="One outbound registration.",
-            handler=get_endpoint,
-            path_parameters=(Parameter("id", ENDPOINT, "the endpoint's id"),),
-            schema=ref("Endpoint"),
-        ),
-    )
-
-
-def _page(rows: Sequence[T], write: Callable[[T], Mapping[str, Json]], call: Call) -> Rows:
-    """A page of what is held in memory, in the file's order. The cursor is how many rows stand before it."""
-    try:
-        start = 0 if call.cursor is None else max(0, int(call.cursor))
-    except ValueError:
-        raise Invalid("cursor", "it is not one of this listing") from None
-    end = start + call.limit
-    return Rows([dict(write(row)) for row in rows[start:end]], Cursor(str(end)) if end < len(rows) else None)
 
 
 # --- the process ----------------------------------------------------------------------------------------------------

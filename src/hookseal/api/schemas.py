@@ -6,11 +6,13 @@ Objects of ours are closed, so that a member that `wire.py` gains or loses fails
 
 from collections.abc import Mapping
 
-from hookseal.api.values import ENDPOINT, EVENT, STATE, TIME
+from hookseal.api.values import ENDPOINT, EVENT, STATE, TEXT, TIME
 from hookseal.destinations.subscriptions import State
 from hookseal.manage.operations import MAX_REPLAYED_EVENTS
 from hookseal.manage.registered import Origin
+from hookseal.manage.registrations import MAX_OVERLAP_S, OVERLAP_S
 from hookseal.model import EventType, Flag, Json, Outcome, Reason
+from hookseal.settings.table import Section, rows_of
 from hookseal.store.port import BODY_EXPIRED, UNREADABLE
 
 Schema = Mapping[str, Json]
@@ -47,6 +49,23 @@ def _or_null(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
+_EVENT: Mapping[str, Schema] = {
+    "specversion": {"const": "1.0"},
+    "id": EVENT.schema,
+    "source": {"type": "string", "format": "uri-reference"},
+    "type": {"type": "string", "examples": [one.value for one in EventType]},
+    "subject": _STRING,
+    "time": _TIME,
+    "datacontenttype": {"const": "application/json"},
+    "provider": _STRING,
+    "providertype": _STRING,
+    "providerid": _STRING,
+    "receivedtime": _TIME,
+    "sequence": {"type": "string", "pattern": "^[0-9]{20}$"},
+    "data": ref("EventData"),
+}
+_EVENT_OPTIONAL = ("subject", "providertype", "providerid")
+
 _DELIVERY: Mapping[str, Schema] = {
     "id": _STRING,
     "event": EVENT.schema,
@@ -64,25 +83,56 @@ _DELIVERY: Mapping[str, Schema] = {
     "last_reason": _or_null(_STRING),
 }
 
+_SOURCE: Mapping[str, Schema] = {
+    "id": _STRING,
+    "provider": _STRING,
+    "origin": {"type": "string", "enum": [one.value for one in Origin]},
+    "path": _STRING,
+    "url": _or_null(_STRING),
+    "secrets": _COUNT,
+    "retired_secrets": _COUNT,
+    "unsigned": _BOOLEAN,
+    "addresses": _STRINGS,
+    "max_age_s": _or_null(_COUNT),
+    "stale": _STRING,
+    "max_body_bytes": _or_null(_COUNT),
+    "options": _OPEN,
+}
+
+_ENDPOINT: Mapping[str, Schema] = {
+    "id": _STRING,
+    "origin": {"type": "string", "enum": [one.value for one in Origin]},
+    "url": _or_null(_STRING),
+    "sources": _STRINGS,
+    "types": _STRINGS,
+    "format": _STRING,
+    "signing": _STRING,
+    "secrets": _COUNT,
+    "retry": _STRING,
+    "timeout_s": {"type": "number"},
+    "concurrency": _COUNT,
+    "headers": _STRINGS,
+    "as": _or_null(_STRING),
+    "handshake": _STRING,
+    "rate_per_min": _or_null(_COUNT),
+    "consent": _or_null({"type": "string", "enum": [one.value for one in State]}),
+}
+
+_MADE_SECRET: Schema = {**_STRING, "description": "made here; told this once"}
+
+
+def _table(section: Section) -> Schema:
+    """A `[[source]]` or `[[endpoint]]` as JSON, in the grammar of the configuration file."""
+    return _closed(
+        {row.name: {"description": f"{row.kind.says}. {row.help}"} for row in rows_of(section)},
+        optional=tuple(row.name for row in rows_of(section)),
+    )
+
+
 SCHEMAS: Mapping[str, Schema] = {
-    "Event": _closed(
-        {
-            "specversion": {"const": "1.0"},
-            "id": EVENT.schema,
-            "source": {"type": "string", "format": "uri-reference"},
-            "type": {"type": "string", "examples": [one.value for one in EventType]},
-            "subject": _STRING,
-            "time": _TIME,
-            "datacontenttype": {"const": "application/json"},
-            "provider": _STRING,
-            "providertype": _STRING,
-            "providerid": _STRING,
-            "receivedtime": _TIME,
-            "sequence": {"type": "string", "pattern": "^[0-9]{20}$"},
-            "data": ref("EventData"),
-        },
-        optional=("subject", "providertype", "providerid"),
-    ),
+    "Event": _closed(_EVENT, optional=_EVENT_OPTIONAL),
+    "Subject": _closed({**_EVENT, "counts": ref("SubjectCounts")}, optional=_EVENT_OPTIONAL),
+    "SubjectCounts": _closed({"events": _COUNT, "superseded": _COUNT}),
     "EventData": _closed(
         {
             "outcome": {"type": "string", "enum": [one.value for one in Outcome]},
@@ -151,42 +201,69 @@ SCHEMAS: Mapping[str, Schema] = {
             "conflict": _BOOLEAN,
         }
     ),
-    "Source": _closed(
+    "Source": _closed(_SOURCE),
+    "Endpoint": _closed(_ENDPOINT),
+    "SourceTable": _table(Section.SOURCE),
+    "EndpointTable": _table(Section.ENDPOINT),
+    "SourceMade": _closed({**_SOURCE, "secret": _or_null(_MADE_SECRET)}),
+    "EndpointMade": _closed({**_ENDPOINT, "secret": _or_null(_MADE_SECRET)}),
+    "Rotation": _closed(
         {
-            "id": _STRING,
-            "provider": _STRING,
-            "origin": {"type": "string", "enum": [one.value for one in Origin]},
-            "path": _STRING,
-            "url": _or_null(_STRING),
-            "secrets": _COUNT,
-            "retired_secrets": _COUNT,
-            "unsigned": _BOOLEAN,
-            "addresses": _STRINGS,
-            "max_age_s": _or_null(_COUNT),
-            "stale": _STRING,
-            "max_body_bytes": _or_null(_COUNT),
-            "options": _OPEN,
+            "secret": _or_null({**_STRING, "description": "the new one; made here when it is absent"}),
+            "overlap_s": {
+                "type": "integer",
+                "minimum": 0,
+                "maximum": MAX_OVERLAP_S,
+                "default": OVERLAP_S,
+                "description": "how long the former secrets stay live",
+            },
+        },
+        optional=("secret", "overlap_s"),
+    ),
+    "SecretRotated": _closed({"id": _STRING, "secret": _or_null(_MADE_SECRET), "overlap_until": _or_null(_TIME)}),
+    "EndpointTested": _closed(
+        {
+            "endpoint": _STRING,
+            "delivered": _BOOLEAN,
+            "status": _or_null(_COUNT),
+            "reason": _or_null(_STRING),
+            "duration_ms": _COUNT,
         }
     ),
-    "Endpoint": _closed(
+    "SourceTested": _closed(
         {
-            "id": _STRING,
-            "origin": {"type": "string", "enum": [one.value for one in Origin]},
-            "url": _or_null(_STRING),
-            "sources": _STRINGS,
-            "types": _STRINGS,
-            "format": _STRING,
-            "signing": _STRING,
-            "secrets": _COUNT,
-            "retry": _STRING,
-            "timeout_s": {"type": "number"},
-            "concurrency": _COUNT,
-            "headers": _STRINGS,
-            "as": _or_null(_STRING),
-            "handshake": _STRING,
-            "rate_per_min": _or_null(_COUNT),
-            "consent": _or_null({"type": "string", "enum": [one.value for one in State]}),
+            "source": _STRING,
+            "result": {"type": "string", "enum": ["accepted", "refused"]},
+            "reason": _or_null(_STRING),
+            "events": {"type": "array", "items": ref("Event"), "description": "what it would have made; not stored"},
         }
+    ),
+    "OwnEvent": _closed(
+        {
+            "type": TEXT.schema,
+            "data": {"description": "any JSON; delivered in the very text that it has here"},
+            "subject": _or_null(TEXT.schema),
+            "time": _or_null(_TIME),
+            "id": _or_null({**TEXT.schema, "description": "a name of your own; the same one makes one event"}),
+        },
+        optional=("subject", "time", "id"),
+    ),
+    "Published": _closed({"id": EVENT.schema, "source": _STRING, "type": _STRING, "sequence": _STRING}),
+    "WebhookTest": {
+        "type": "object",
+        "properties": {"Url": {"type": "string", "format": "uri", "description": "`url` is taken, too"}},
+        "required": ["Url"],
+    },
+    "WebhookTested": _closed(
+        {
+            "elapsed": {"type": "integer", "minimum": 0, "description": "milliseconds"},
+            "statusCode": _or_null(_COUNT),
+            "error": _or_null(_STRING),
+            "errorMessage": _or_null(_STRING),
+        }
+    ),
+    "WebhookErrors": _closed(
+        {"errors": {"type": "array", "items": _closed({"code": _STRING, "description": _STRING})}}
     ),
     "VisualSignature": _closed(
         {
@@ -217,6 +294,17 @@ SCHEMAS: Mapping[str, Schema] = {
             _closed({"kind": {"const": "verified"}, "source": _STRING, "subject": _STRING}),
         ],
     },
+    "Keys": _closed(
+        {
+            "keys": {"type": "array", "items": ref("Key")},
+            "rotating": {**_BOOLEAN, "description": "values are being moved to the active key now"},
+            "moved": {**_COUNT, "description": "of the rotation under way or, else, the last one of this process"},
+            "broken": {**_COUNT, "description": "values that did not open under their key, and keep it"},
+        }
+    ),
+    "Key": _closed({"id": _STRING, "fingerprint": _STRING, "active": _BOOLEAN, "values": _COUNT}),
+    "Rotated": _closed({"active": _STRING, "new": _BOOLEAN}),
+    "Pruned": _closed({"dropped": _STRINGS}),
     "Health": _closed(
         {
             "status": {"type": "string", "enum": ["ok"]},
@@ -240,16 +328,5 @@ SCHEMAS: Mapping[str, Schema] = {
         "required": ["type", "title", "status", "request_id"],
         "additionalProperties": False,
     },
-    "Fault": _closed({"pointer": _STRING, "code": _STRING}),
+    "Fault": _closed({"pointer": _STRING, "code": _STRING, "detail": _STRING}, optional=("detail",)),
 }
-    "Keys": _closed(
-        {
-            "keys": {"type": "array", "items": ref("Key")},
-            "rotating": {**_BOOLEAN, "description": "values are being moved to the active key now"},
-            "moved": {**_COUNT, "description": "of the rotation under way or, else, the last one of this process"},
-            "broken": {**_COUNT, "description": "values that did not open under their key, and keep it"},
-        }
-    ),
-    "Key": _closed({"id": _STRING, "fingerprint": _STRING, "active": _BOOLEAN, "values": _COUNT}),
-    "Rotated": _closed({"active": _STRING, "new": _BOOLEAN}),
-    "Pruned": _closed({"dropped": _STRINGS}),

@@ -19,6 +19,8 @@ _DELIVERY = re.compile(r"msg_[0-9a-f]{32}", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,12})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _NUMBER = re.compile(r"[1-9]\d{0,3}", re.ASCII)
 _MAX_TEXT = 512
+_MAX_KEY = 255
+_KEY = re.compile(rf"[\x20-\x7e]{{1,{_MAX_KEY}}}")
 _NOT_TEXT = frozenset({"Cc", "Cs"})
 
 
@@ -34,6 +36,12 @@ def _text(given: str) -> str:
     """Text that may stand in a column: PostgreSQL compares no NUL, and a lone surrogate has no UTF-8."""
     if not 1 <= len(given) <= _MAX_TEXT or any(category(one) in _NOT_TEXT for one in given):
         raise ValueError("not text of 1 to 512 characters")
+    return given
+
+
+def _key(given: str) -> str:
+    if not _KEY.fullmatch(given):
+        raise ValueError("not a key of 1 to 255 visible characters of ASCII")
     return given
 
 
@@ -79,6 +87,7 @@ TEXT = Kind(_text, _TEXT_SCHEMA)
 TIME = Kind(_time, {"type": "string", "format": "date-time"})
 LIMIT = Kind(_limit, {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT})
 CURSOR = Kind(str, {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR_CHARS})
+IDEMPOTENCY_KEY = Kind(_key, {"type": "string", "minLength": 1, "maxLength": _MAX_KEY})
 STATE = Kind(DeliveryState, {"type": "string", "enum": [state.value for state in DeliveryState]})
 EVENT = Kind(_event, _UUID_SCHEMA)
 DELIVERY = Kind(_delivery, {"type": "string", "pattern": "^msg_[0-9a-f]{32}$"})

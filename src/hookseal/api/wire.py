@@ -12,8 +12,10 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from hookseal.clock import Instant, rfc3339
+from hookseal.manage.operations import Subject
 from hookseal.manage.registered import Endpoint, Source
 from hookseal.manage.release import Released
+from hookseal.manage.tryout import Judged, Tried
 from hookseal.message import media_type
 from hookseal.model import Event, Finding, Json, RefusalId
 from hookseal.store.port import AttemptRow, DeliveryRow, Refusal
@@ -29,6 +31,10 @@ def encode(document: Json) -> bytes:
 
 def event(one: Event) -> dict[str, Json]:
     return one.as_cloudevent()
+
+
+def in_force(one: Subject) -> dict[str, Json]:
+    return {**event(one.event), "counts": {"events": one.events, "superseded": one.superseded}}
 
 
 def delivery(row: DeliveryRow) -> dict[str, Json]:
@@ -99,6 +105,19 @@ def source(one: Source) -> dict[str, Json]:
 def endpoint(one: Endpoint) -> dict[str, Json]:
     told = dataclasses.asdict(one)
     return {"as" if name == "acting_as" else name: value for name, value in told.items()}
+
+
+def tried(one: Tried) -> dict[str, Json]:
+    return dataclasses.asdict(one)
+
+
+def judged(one: Judged) -> dict[str, Json]:
+    return {
+        "source": one.source,
+        "result": "accepted" if one.reason is None else "refused",
+        "reason": one.reason,
+        "events": [event(each) for each in one.events],
+    }
 
 
 def _time(instant: Instant | None) -> str | None:

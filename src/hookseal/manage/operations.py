@@ -67,6 +67,15 @@ class Raw:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """The event that is in force, and how many events the subject has; superseded: how many came too late."""
+
+    event: Event
+    events: int
+    superseded: int
+
+
 class Management:
     """Safe to share: it keeps nothing but what it was given."""
 
@@ -126,6 +135,11 @@ class Management:
 
     async def event(self, event: EventId) -> Event:
         return self._read(await self._store.event(event))
+
+    async def in_force(self, source: SourceId, subject: str) -> Subject:
+        """The state in force of one subject. NotFound when no event of it is stored."""
+        found = await self._store.in_force(source, subject)
+        return Subject(event=self._read(found.event), events=found.events, superseded=found.superseded)
 
     async def raw(self, event: EventId) -> Raw:
         """NotFound when there is no such event, or its bytes were let go by retention."""
@@ -242,6 +256,10 @@ class Management:
             if one.id == endpoint:
                 return self._shown_endpoint(one)
         raise NotFound("no such endpoint")
+
+    def is_handler(self, endpoint: EndpointId) -> bool:
+        """A function of this process, which is changed in its code."""
+        return endpoint in self._handlers
 
     async def test_endpoint(self, endpoint: EndpointId) -> Tried:
         """Send a test event now, once. NotFound, or Conflict when that may not be."""

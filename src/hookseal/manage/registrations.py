@@ -27,7 +27,7 @@ from hookseal.egress.policy import EgressPolicy
 from hookseal.errors import ConfigurationError, Conflict, NotFound, StoreError, UnfitRegistration
 from hookseal.logs import get_logger
 from hookseal.manage import registration
-from hookseal.manage.new_secret import new_secret
+from hookseal.manage.new_secret import BYTES, new_secret
 from hookseal.manage.record import MOST_LIVE, Record, Written
 from hookseal.model import DeliveryState, EndpointId, Json, ProviderId, SourceId
 from hookseal.settings import EndpointSettings, SourceSettings
@@ -153,7 +153,7 @@ class Registrations:
             await self._look_for_others()
             given = {name: value for name, value in table.items() if value is not None}
             written, secret = self._with_own_secret(Written(section, Record(table=given)).normal())
-            id = self._judged(written).id
+            id = self._judged(written, secret_at=_place_of_secret(given)).id
             if id in self._rows[section]:
                 raise Conflict("exists", f"There is {_a(section)} of this id already.")
             if len(self._rows[section]) >= MOST:
@@ -171,7 +171,7 @@ class Registrations:
             if "id" in patch and patch["id"] != id:
                 raise UnfitRegistration([("id", "cannot be changed; make another one, and delete this one")])
             written, secret = self._with_own_secret(before.changed({**patch, "id": id}))
-            self._judged(written)
+            self._judged(written, secret_at=_place_of_secret(patch))
             await self._keep(section, id, msgspec.json.encode(written.record))
             await self._take_over()
             return Made(id=id, secret=secret)
@@ -234,9 +234,9 @@ class Registrations:
         elif isinstance(row, SourceSettings):
             told += registration.judge_source(row, self._egress, public_url=self._public_url)
         if told or row is None:
-            at_secret = ("secrets", "signing.secret")
+            at_secret = ("secrets[0]", "signing.secrets[0]", "signing.secret")
             raise UnfitRegistration(
-                [(secret_at if secret_at and key.startswith(at_secret) else key, remedy) for key, remedy in told]
+                [(secret_at if secret_at and key in at_secret else key, remedy) for key, remedy in told]
             )
         return row
 
@@ -249,6 +249,8 @@ class Registrations:
             return written, None
         if written.section is Section.ENDPOINT and not self._signs_always(table):
             return written, None
+        if written.section is Section.ENDPOINT and self._prover(written) is None:
+            return written.with_secret("-" * BYTES), None  # of a scheme that there is not, which then is what is told
         secret = self._new_secret(written)
         return (written, None) if secret is None else (written.with_secret(secret), secret)
 
@@ -382,6 +384,12 @@ def _read(section: Section, id: str, value: bytes) -> Written:
 
 def _unusable(section: Section, id: str, key: str, remedy: str) -> ConfigurationError:
     return ConfigurationError("store", f'{section} "{id}" {key}'.rstrip(), remedy)
+
+
+def _place_of_secret(table: Mapping[str, Json]) -> str | None:
+    """Where the caller wrote it: `signing.secret` stands for a list of one."""
+    signing = table.get("signing")
+    return "signing.secret" if isinstance(signing, dict) and "secret" in signing else None
 
 
 def _check_secret(secret: str) -> None:
