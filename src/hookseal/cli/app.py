@@ -27,8 +27,8 @@ MODULES: Final = {
     "stamp": "stamp",
     "events": "operate",
     "deliveries": "operate",
-    "endpoints": "operate",
-    "sources": "operate",
+    "endpoints": "registering",
+    "sources": "registering",
     "quarantine": "operate",
     "replay": "operate",
 }

@@ -47,13 +47,13 @@ def keys(
 
 
 def _tell(what: str, done: dict[str, Any], as_json: bool) -> None:
-    from hookseal.cli.operate import _print_table
+    from hookseal.cli.operate import print_table
     from hookseal.cli.printing import print_json, say
 
     if as_json:
         print_json(done)
     elif what == "list":
-        _print_table(done["keys"], ("id", "active", "values", "fingerprint"))
+        print_table(done["keys"], ("id", "active", "values", "fingerprint"))
         if done["rotating"]:
             say(f"values are being moved to the active key: {done['moved']} so far")
     elif what == "rotate":

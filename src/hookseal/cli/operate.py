@@ -1,13 +1,16 @@
-"""`hookseal events`, `deliveries`, `quarantine`, `replay`, `sources`, `endpoints`: a running gateway, over its API.
+"""`hookseal events`, `deliveries`, `quarantine`, `replay`: a running gateway, over its API. See `registering` for the rest.
 
 Thin: options become a query, an answer becomes a table, or with `--json` stays what it is. Whatever strangers wrote is
 made harmless for the terminal before it is shown.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from hookseal.cli.remote import Gateway
 
 Url = Annotated[
     str | None, typer.Option("--url", envvar="HOOKSEAL_URL", help="The gateway; default http://127.0.0.1:8400.")
@@ -25,32 +28,39 @@ _EVENT_COLUMNS = ("id", "receivedtime", "provider", "type", "subject", "outcome"
 _DELIVERY_COLUMNS = ("id", "endpoint", "state", "attempt_count", "type", "due_at", "last_status", "last_reason")
 _ATTEMPT_COLUMNS = ("number", "started_at", "duration_ms", "status", "reason")
 _REFUSAL_COLUMNS = ("id", "received_at", "source", "reason", "remote", "body_bytes", "released_at")
-_SOURCE_COLUMNS = ("id", "provider", "path", "secrets", "origin")
-_ENDPOINT_COLUMNS = ("id", "url", "sources", "types", "format", "signing", "retry", "origin")
 _ID_CHARS = 36
 
 
 def register(app: typer.Typer) -> None:
-    for command in (events, deliveries, endpoints, sources, quarantine, replay):
+    for command in (events, deliveries, quarantine, replay):
         app.command(command.__name__)(command)
 
 
 def events(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID | raw ID]", help="One event, or its raw bytes.")
+        list[str] | None,
+        typer.Argument(metavar="[ID | raw ID | publish TYPE [FILE]]", help="One event, its raw bytes, or a new one."),
     ] = None,
     source: SourceOption = None,
     type: Annotated[str | None, typer.Option("--type", help="Of this normalised type.")] = None,
     subject: Annotated[str | None, typer.Option("--subject", help="Of this subject.")] = None,
     since: Since = None,
     until: Until = None,
+    name: Annotated[str | None, typer.Option("--id", help="publish: your own name of it; one name, one event.")] = None,
+    time: Annotated[str | None, typer.Option("--time", help="publish: when it happened; RFC 3339.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", help="publish: the same key publishes once.")
+    ] = None,
     limit: Limit = 50,
     cursor: After = None,
     url: Url = None,
     key: Key = None,
     json: AsJson = False,
 ) -> None:
-    """List events, newest first; show one; or print the exact bytes of the request that brought one."""
+    """List events, newest first; show one; print the bytes of the request that brought one; or publish one of your own.
+
+    `publish` takes its JSON from a file, or from stdin for `-` and for nothing.
+    """
     from hookseal.cli.printing import print_bytes
     from hookseal.cli.remote import gateway, misuse, segment
 
@@ -60,13 +70,16 @@ def events(
             query = {"source": source, "type": type, "subject": subject, "since": since, "until": until}
             page = there.page("events", query, limit, cursor)
             rows = [{**one, "outcome": one["data"]["outcome"], "flags": one["data"]["flags"]} for one in page["data"]]
-            _print_page(page, rows, _EVENT_COLUMNS, json)
+            print_page(page, rows, _EVENT_COLUMNS, json)
+        case ["publish", kind, *file] if len(file) <= 1:
+            told = {"type": kind, "subject": subject, "time": time, "id": name}
+            print_one(_publish(there, told, file[0] if file else None, idempotency_key), json)
         case ["raw", event]:
             print_bytes(there.get_bytes(f"events/{segment(event)}/raw"))
-        case [event] if event != "raw":
-            _print_one(there.get(f"events/{segment(event)}"), json)
+        case [event] if event not in ("raw", "publish"):
+            print_one(there.get(f"events/{segment(event)}"), json)
         case _:
-            misuse("events: give one event's id, or `raw` and one event's id")
+            misuse("events: give one event's id, `raw` and one event's id, or `publish` and a type")
 
 
 def deliveries(
@@ -89,34 +102,14 @@ def deliveries(
     if delivery is None:
         query = {"endpoint": endpoint, "state": state, "event": event, "since": since, "until": until}
         page = there.page("deliveries", query, limit, cursor)
-        _print_page(page, page["data"], _DELIVERY_COLUMNS, json)
+        print_page(page, page["data"], _DELIVERY_COLUMNS, json)
         return
     one = there.get(f"deliveries/{segment(delivery)}")
     if json:
-        _print_one(one, json)
+        print_one(one, json)
     else:
-        _print_one({name: value for name, value in one.items() if name != "attempts"}, json)
-        _print_table(one["attempts"], _ATTEMPT_COLUMNS)
-
-
-def endpoints(
-    endpoint: Annotated[str | None, typer.Argument(metavar="[ID]", help="One endpoint.")] = None,
-    url: Url = None,
-    key: Key = None,
-    json: AsJson = False,
-) -> None:
-    """List the endpoints that events go to, or show one."""
-    _registered("endpoints", endpoint, _ENDPOINT_COLUMNS, url, key, json)
-
-
-def sources(
-    source: Annotated[str | None, typer.Argument(metavar="[ID]", help="One source.")] = None,
-    url: Url = None,
-    key: Key = None,
-    json: AsJson = False,
-) -> None:
-    """List the sources that events come from, or show one."""
-    _registered("sources", source, _SOURCE_COLUMNS, url, key, json)
+        print_one({name: value for name, value in one.items() if name != "attempts"}, json)
+        print_table(one["attempts"], _ATTEMPT_COLUMNS)
 
 
 def quarantine(
@@ -138,7 +131,7 @@ def quarantine(
     match words or []:
         case []:
             page = there.page("quarantine", {"source": source}, limit, cursor)
-            _print_page(page, page["data"], _REFUSAL_COLUMNS, json)
+            print_page(page, page["data"], _REFUSAL_COLUMNS, json)
         case ["release", refusal]:
             released = there.post(f"quarantine/{segment(refusal)}/release")
             if json:
@@ -178,31 +171,35 @@ def replay(
         say(f"{made['replayed']} deliveries to {endpoint} are due again")
 
 
-def _registered(
-    what: str, one: str | None, columns: Sequence[str], url: str | None, key: str | None, as_json: bool
-) -> None:
-    from hookseal.cli.remote import gateway, segment
+def _publish(there: "Gateway", told: dict[str, str | None], file: str | None, idempotency_key: str | None) -> Any:
+    """The data goes into the body as it is written: parsing it could change its numbers."""
+    import json
 
-    there = gateway(url, key)
-    if one is None:
-        page = there.page(what, {}, 100_000, None)
-        _print_page(page, page["data"], columns, as_json)
-    else:
-        _print_one(there.get(f"{what}/{segment(one)}"), as_json)
+    from hookseal.cli import given
+    from hookseal.cli.remote import misuse
+
+    data = given.body(file)
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        misuse("publish: the data is not JSON")
+    members = [f"{json.dumps(name)}:{json.dumps(value)}".encode() for name, value in told.items() if value is not None]
+    body = b"{" + b",".join([*members, b'"data":' + data]) + b"}"
+    return there.post_bytes("events", body, {} if idempotency_key is None else {"Idempotency-Key": idempotency_key})
 
 
-def _print_page(page: dict[str, Any], rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool) -> None:
+def print_page(page: dict[str, Any], rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool) -> None:
     from hookseal.cli.printing import print_json, say
 
     if as_json:
         print_json(page)
         return
-    _print_table(rows, columns)
+    print_table(rows, columns)
     if page["next"] is not None:
         say(f"there are more: --cursor {page['next']}")
 
 
-def _print_one(one: dict[str, Any], as_json: bool) -> None:
+def print_one(one: dict[str, Any], as_json: bool) -> None:
     from hookseal.cli.printing import print_json, print_text
 
     if as_json:
@@ -213,7 +210,7 @@ def _print_one(one: dict[str, Any], as_json: bool) -> None:
         print_text(f"{name:<{width}}  {_shown(value)}")
 
 
-def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     """Columns as wide as they must be; on a terminal that is too narrow they fold, but for ids, which people copy."""
     from rich.table import Table
     from rich.text import Text

@@ -43,6 +43,16 @@ class Gateway:
     def post(self, path: str, body: Any = None) -> Any:
         return _parsed(self._call("POST", path, body=None if body is None else json.dumps(body).encode()))
 
+    def post_bytes(self, path: str, body: bytes, headers: Mapping[str, str]) -> Any:
+        """The same with the JSON exactly as it is."""
+        return _parsed(self._call("POST", path, body=body, headers=headers))
+
+    def patch(self, path: str, body: Any) -> Any:
+        return _parsed(self._call("PATCH", path, body=json.dumps(body).encode()))
+
+    def delete(self, path: str) -> None:
+        self._call("DELETE", path)
+
     def page(self, path: str, query: Mapping[str, str | None], limit: int, cursor: str | None) -> dict[str, Any]:
         """Up to `limit` rows, of as many pages as it takes: `{"data": [...], "next": cursor|null}`."""
         rows: list[Any] = []
@@ -55,11 +65,19 @@ class Gateway:
                 return {"data": rows, "next": cursor}
 
     def _call(
-        self, method: str, path: str, query: Mapping[str, str | None] | None = None, body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | None] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
         asked = urlencode({name: value for name, value in (query or {}).items() if value is not None})
         request = Request(  # noqa: S310 - the scheme was judged in `gateway`
-            f"{self.url}/api/v1/{path}{'?' if asked else ''}{asked}", body, _headers(self.key, body), method=method
+            f"{self.url}/api/v1/{path}{'?' if asked else ''}{asked}",
+            body,
+            {**_headers(self.key, body), **(headers or {})},
+            method=method,
         )
         try:
             with _opener().open(request, timeout=_TIMEOUT_S) as answer:
@@ -145,7 +163,7 @@ def _refused(status: int, body: bytes) -> NoReturn:
     try:
         problem = json.loads(body)
         words = [problem["title"], *([problem["detail"]] if "detail" in problem else [])]
-        words += [f"{fault['pointer'] or 'request'}: {fault['code']}" for fault in problem.get("errors", [])]
+        words += [f"{fault['pointer'] or 'request'}: {_said(fault)}" for fault in problem.get("errors", [])]
         words += [f"reason: {problem['reason']}"] if "reason" in problem else []
     except (ValueError, LookupError, TypeError):
         words = [f"the answer is {status} and not of a hookseal gateway"]
@@ -153,6 +171,14 @@ def _refused(status: int, body: bytes) -> NoReturn:
     if status in _USAGE_STATUSES:
         misuse(sentence)
     fail(sentence)
+
+
+def _said(fault: Mapping[str, Any]) -> str:
+    """The remedy where there is one, with the code where that says more than that something is wrong."""
+    detail, code = fault.get("detail"), str(fault["code"])
+    if detail is None:
+        return code
+    return str(detail) if code in ("invalid", "missing") else f"{code}: {detail}"
 
 
 def _why(reason: object) -> str:
