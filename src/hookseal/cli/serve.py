@@ -5,11 +5,13 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hookseal.clock import SystemClock
 from hookseal.settings import Settings
 
 
@@ -43,15 +45,26 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 async def serving_until_stopped(
     settings: Settings, *, dev: bool = False, listening: Callable[[str], None] | None = None
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. `listening` is told each address when connections are accepted."""
+    """Serve until SIGTERM or SIGINT, then drain. `listening` is told each address when connections are accepted.
+
+    A listener that closes resets who is just connecting, and a kept connection that closes loses the request that is on
+    its way there. So SIGTERM first makes clients and balancers go elsewhere, for `leave_s`. Ctrl-C, and a second SIGTERM,
+    do not wait for that.
+    """
     from hookseal.web.app import Gateway
     from hookseal.web.server import raise_file_limit, serving
 
     raise_file_limit()
-    stopping = asyncio.Event()
+    stopping, hurried = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+
+    def stop(*, at_once: bool) -> None:
+        if at_once or stopping.is_set():
+            hurried.set()
+        stopping.set()
+
+    loop.add_signal_handler(signal.SIGTERM, partial(stop, at_once=False))
+    loop.add_signal_handler(signal.SIGINT, partial(stop, at_once=True))
     place = str(settings.file or "")
     tell = listening or _print_listening
     gateway = Gateway(settings, dev=dev)
@@ -73,6 +86,8 @@ async def serving_until_stopped(
             )
         tell(address.url)
         await stopping.wait()
+        gateway.leave()
+        await SystemClock().wait(hurried, settings.server.leave_s)
 
 
 def _print_listening(url: str) -> None:

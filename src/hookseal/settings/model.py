@@ -28,6 +28,7 @@ class ServerSettings:
     body_timeout_s: float = 10.0
     answer_timeout_s: float = 5.0
     max_in_flight: int = 256
+    leave_s: float = 0.5
     drain_s: float = 10.0
 
 

@@ -140,6 +140,14 @@ ROWS: Final[tuple[Row, ...]] = (
         "seconds",
     ),
     Row(_S, "max_in_flight", Whole(1, 100_000), "Requests being judged or stored at once; one more is answered 503."),
+    Row(
+        _S,
+        "leave_s",
+        Number(0, 600),
+        "How long after SIGTERM requests are still taken, while `/readyz` says no and each answer ends its connection. "
+        "Behind a load balancer: longer than its checks are apart.",
+        "seconds",
+    ),
     Row(_S, "drain_s", Number(0, 3600), "How long requests and deliveries may finish after SIGTERM.", "seconds"),
     Row(_D, "url", StoreUrl(), "The store. A relative path counts from the configuration file."),
     Row(

@@ -6,7 +6,7 @@ mounted in an app of the user's own, where handlers (`on`) take events in the sa
 """
 
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -231,6 +231,10 @@ class Gateway:
             self._stack = stack.pop_all()
         log.info("started, leases of a former process voided", count=voided)
 
+    def leave(self) -> None:
+        """We will stop soon: go on, but tell balancers to look elsewhere, and clients not to keep their connections."""
+        self.receiving.leaving = True
+
     async def stop(self) -> None:
         """Drain: finish what is being delivered within the grace, give the rest back, close the store."""
         stack, self._stack = self._stack, None
@@ -267,7 +271,7 @@ class Gateway:
             self._warn_if_unstarted()
             await respond(send, answer(Case.STARTING))
         else:
-            await self._management(scope, receive, send)
+            await self._management(scope, receive, _last_of_its_connection(send) if self.receiving.leaving else send)
 
     async def _publish(self, scope: Scope, path: bytes, receive: Receive, send: Send) -> None:
         """The same on both listeners: these are for the receivers of our deliveries, who hold no key."""
@@ -423,7 +427,10 @@ class _Health:
         return [Check("process", True)]
 
     async def ready(self) -> Sequence[Check]:
-        return [Check("receiving", self._gateway.receiving.receiver is not None)]
+        receiving = self._gateway.receiving
+        if receiving.leaving:
+            return [Check("receiving", False, "leaving")]
+        return [Check("receiving", receiving.receiver is not None)]
 
 
 async def release(receiver: Receiver, refusal: Refusal) -> ReleaseOutcome:
@@ -442,6 +449,15 @@ async def release(receiver: Receiver, refusal: Refusal) -> ReleaseOutcome:
         case core.Genuine() as genuine:
             flags = (Flag.RELEASED.value,)
             return Released(await receiver.store(source, request, genuine, refusal.received_at, flags))
+
+
+def _last_of_its_connection(send: Send) -> Send:
+    async def sending(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await send(message)
+
+    return sending
 
 
 def _is_address(host: str) -> bool:

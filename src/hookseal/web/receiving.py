@@ -48,7 +48,7 @@ class Limits:
 
 
 class Receiving:
-    """ASGI app. `receiver` is None until the gateway has started."""
+    """ASGI app. `receiver` is None until the gateway has started; when `leaving`, each answer ends its connection."""
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class Receiving:
         public_url: str | None = None,
     ) -> None:
         self.receiver: Receiver | None = None
+        self.leaving = False
         self.in_flight = 0
         self.bytes_in_flight = 0
         self._limits = limits
@@ -75,7 +76,7 @@ class Receiving:
         held = _Held(self)
         try:
             answer = await self._answer(self.receiver, scope, receive, held)
-            await respond(send, answer)
+            await respond(send, answer, is_last=self.leaving)
             probe.reach(Step.ANSWERED)
         finally:
             self.in_flight -= 1
@@ -182,8 +183,8 @@ def _source(sources: Mapping[SourceId, Source], path: bytes) -> Source | None:
     return sources.get(SourceId(path[len(PREFIX) :].decode("latin-1")))
 
 
-async def respond(send: Send, answer: Answer) -> None:
-    """Send an answer. A client that has left is not our fault and not worth a word."""
+async def respond(send: Send, answer: Answer, *, is_last: bool = False) -> None:
+    """Send an answer, the last one of its connection if so. A client that has left is not our fault and not worth a word."""
     headers = list(answer.headers)
     body = b""
     if answer.title is not None:
@@ -192,7 +193,7 @@ async def respond(send: Send, answer: Answer) -> None:
         headers.append((b"content-type", b"application/problem+json"))
     if answer.status != 204:
         headers.append((b"content-length", b"%d" % len(body)))
-    if answer.close:
+    if answer.close or is_last:
         headers.append((b"connection", b"close"))
     try:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
