@@ -3,8 +3,9 @@
     python node.py CONFIG [STEP NTH]
 
 Tells `listening URL` on stdout once it accepts connections. With STEP and NTH it sends itself SIGKILL when that step is
-reached for the NTH time: no handler runs, no buffer is flushed, no lock is let go. With NODE_LEASE_S in the environment
-its leases are that short, so that a test need not wait a minute for those of a dead node.
+reached for the NTH time: no handler runs, no buffer is flushed, no lock is let go. In the environment, NODE_SIGNAL names
+another signal, SIGSTOP for example, and NODE_LEASE_S shortens its leases, so that a test need not wait a minute for those
+of a dead node.
 """
 
 import os
@@ -32,13 +33,14 @@ def main() -> None:
         shorten_leases(float(lease_s))
     if len(sys.argv) > 2:
         step, left = Step(sys.argv[2]), int(sys.argv[3])
+        number = signal.Signals[os.environ.get("NODE_SIGNAL", "SIGKILL")]
 
         def pull_the_plug(reached: Step) -> None:
             nonlocal left
             if reached is step:
                 left -= 1
-                if left <= 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                if left == 0:
+                    os.kill(os.getpid(), number)
 
         probe.listen(pull_the_plug)
     run(serving_until_stopped(load(config), listening=lambda url: print(f"listening {url}", flush=True)))

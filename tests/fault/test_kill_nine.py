@@ -19,8 +19,8 @@ from hookseal.probe import Step
 pytestmark = pytest.mark.fault
 
 KILLS = tiers.tier(ci=20, full=484)
-ACKED = tiers.tier(ci=50_000, full=500_000)
-CONNECTIONS = 16
+ACKED = tiers.tier(ci=40_000, full=400_000)
+CONNECTIONS = 32
 
 STEPS = {
     Step.BODY_READ: 40,

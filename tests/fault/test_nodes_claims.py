@@ -23,6 +23,7 @@ from wire import Wire
 from hookseal.clock import SystemClock
 from hookseal.ids import new_event_id
 from hookseal.model import SourceId
+from hookseal.probe import Step
 from hookseal.sealing import Keyring
 from hookseal.store.port import NewEvent, NewRequest
 from hookseal.store.postgres import PostgresStore
@@ -223,3 +224,50 @@ async def test_the_same_event_at_once_on_two_nodes_is_stored_and_delivered_once(
         events=ROUNDS,
         seconds=round(time.monotonic() - began, 1),
     )
+
+
+# --- a node that is frozen with locks in its hands ---
+
+ALONE_S = 30
+"""Against hanging. A frozen node's transaction is ended by the server after 3 s; it was 10 s, and so long was the wait."""
+
+
+@pytest.mark.parametrize("step", [Step.EVENTS_WRITTEN, Step.COMMITTING, Step.RECORDING])
+async def test_a_node_that_is_frozen_in_a_transaction_does_not_stop_the_other(
+    step: Step, place: Path, server: PostgresServer
+) -> None:
+    clients, longest_s = Clients(seed=24), 0.0
+    async with sink() as receiver, Nodes(configured(place, server.url, receiver.url), 1) as nodes:
+        [other] = nodes.all
+        freezing = Node(other.config, environment={"NODE_SIGNAL": "SIGSTOP", "NODE_LEASE_S": str(LEASE_S)})
+        try:
+            assert await freezing.start(step.value, "20")
+            process = freezing.process
+            assert process is not None
+            load = asyncio.create_task(clients.run(freezing.url, 8))
+            await reached(lambda: state_of(process.pid) == "T")
+            for _ in range(10):
+                began = time.monotonic()
+                goal = len(clients.acked) + 20
+                async with asyncio.timeout(ALONE_S):
+                    while len(clients.acked) < goal:
+                        await clients.run(other.url, 8, until_acked=goal)
+                longest_s = max(longest_s, time.monotonic() - began)
+            os.kill(process.pid, signal.SIGCONT)
+            await clients.acked_beyond(len(clients.acked) + 50)
+            assert await freezing.stop() == 0
+            await load
+        finally:
+            await freezing.kill()
+        await nodes.settle_and_check(clients, receiver)
+    tiers.note(
+        f"claims: node frozen at {step.value}",
+        other_node_waited_s_at_most=round(longest_s, 2),
+        posts_twice=sum(receiver.posts.values()) - len(receiver.posts),
+        statuses={str(status): count for status, count in clients.statuses.items()},
+    )
+
+
+def state_of(process: int) -> str:
+    """One letter of the kernel's; T is stopped."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]

@@ -22,8 +22,8 @@ __all__ = ["place", "server"]
 pytestmark = pytest.mark.fault
 
 KILLS = tiers.tier(ci=24, full=486)
-ACKED = tiers.tier(ci=50_000, full=500_000)
-CONNECTIONS = 16
+ACKED = tiers.tier(ci=62_000, full=620_000)
+CONNECTIONS = 32
 NOT_HERE = {Step.LEASES_VOIDED, Step.CHECKPOINTED}
 """Steps of an embedded store."""
 

@@ -49,7 +49,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "search_path": "hookseal",
     "statement_timeout": "4000",
     "lock_timeout": "2000",
-    "idle_in_transaction_session_timeout": "10000",
+    # A node that is frozen in a transaction holds up all others at the row of a source: not longer than this.
+    "idle_in_transaction_session_timeout": "3000",
     # A node that vanished must not hold its locks until the system's own two hours are over.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "3",
