@@ -1,17 +1,18 @@
 """How slowly work in slices goes on beside receiving: large slices while the writer is idle, small ones while it is not.
 
 A slice is made larger or smaller so that it takes about `SLICE_S`, waiting for the writer included. Between two slices
-the work rests four times as long as the last one took: so it never has more than a fifth of the writer, and less the
-busier the writer is.
+the work rests twice as long as the last one took: so it never has more than a third of the writer, and less the busier
+the writer is. It is never so slow that it falls behind what comes in: a slice has at least 128 rows, and each one that
+waits for the writer waits for a commit in which hardly more is stored.
 """
 
 import asyncio
 
 from hookseal.clock import Clock
 
-SLICE_S = 0.02
-REST = 4
-_LEAST, _FIRST, _MOST = 16, 128, 1024
+SLICE_S = 0.03
+REST = 2
+_LEAST, _FIRST, _MOST = 128, 256, 1024
 
 
 class Pace:
