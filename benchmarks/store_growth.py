@@ -56,6 +56,7 @@ class Feed:
             dedupe_key=hashlib.sha256(SOURCE.encode() + digest).digest(),
             content=digest,
             subject=subject,
+            order=1 << 62 | self.now,
             deliveries=(delivery,),
         )
         return NewRequest(source=SOURCE, received_at=self.now, headers=HEADERS, body=body, events=(event,))

@@ -84,7 +84,7 @@ async def documented(api: Served) -> Any:
 async def test_every_route_is_documented_and_everything_documented_is_a_route(tmp_path: Path) -> None:
     async with served(tmp_path) as api:
         document = await documented(api)
-        routes = {route.path for route in api.app.routes if isinstance(route, Route)}
+        routes = {route.path.replace(":path}", "}") for route in api.app.routes if isinstance(route, Route)}
         assert set(document["paths"]) == routes
         for path, item in document["paths"].items():
             response, _ = await api.ask(path.replace("{id}", "x"), "OPTIONS")

@@ -137,6 +137,7 @@ ONLY_SQLITE = {
     "find_peaks, read_peak": "insert_events raises them, in a table of their own that locks one subject for all nodes",
     "insert_attempts": "record_results writes them too",
     "find_due, lease_due, read_leased": "claim_due does the three, because it locks what it finds",
+    "oldest_held, drop_held": "expire_refusals lets them go too; `drop_refusals` leaves them",
     "oldest_refusals": "drop_refusals finds them itself, because other nodes add some meanwhile",
     "replay_keys": "replay_named looks at named events at once; there are no keys beside ids",
     "void_leases": "other nodes are alive",

@@ -237,7 +237,7 @@ WRONG = {
         '[[endpoint]] "a" handshake.kind',
         "remove the other keys",
     ),
-    "stale hold": (SOURCE + 'stale = "hold"', '[[source]] "a" stale', '"hold" is not supported in this version'),
+    "stale drop": (SOURCE + 'stale = "drop"', '[[source]] "a" stale', 'write "refuse" or "hold"'),
     "stale": (SOURCE + 'stale = "keep"', '[[source]] "a" stale', 'write "refuse"'),
     "listen without a port": ('[server]\nlisten = "127.0.0.1"', "[server] listen", "HOST:PORT"),
     "listen on a wrong address": ('[server]\nlisten = "127.0.0.256:80"', "[server] listen", "HOST:PORT"),

@@ -418,6 +418,7 @@ _WHOLE = {
     "quarantine_totals": "bounded",
     "oldest_refusals": "in order, with a limit",
     "seals_of_kept": "few and small",
+    "oldest_held": "the same",
     "has_ledger": "the schema",
     "has_tables": "the schema",
     "read_counters": "a row for each source",

@@ -187,6 +187,7 @@ SCHEMAS: Mapping[str, Schema] = {
             "content_type": _or_null(_STRING),
             "body_bytes": _COUNT,
             "released_at": _or_null(_TIME),
+            "held": {**_BOOLEAN, "description": "proven but too old, and answered as accepted: it waits for a release"},
         }
     ),
     "Finding": _closed({"code": _STRING, "hint": _STRING}),

@@ -84,6 +84,7 @@ def refusal(one: Refusal, diagnosis: Sequence[Finding]) -> dict[str, Json]:
         "content_type": media_type(content_type) or None,
         "body_bytes": len(one.body),
         "released_at": _time(one.released_at),
+        "held": one.held,
     }
 
 

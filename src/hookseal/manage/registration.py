@@ -61,6 +61,12 @@ def _proof(
     except ConfigurationError as fault:
         yield (fault.key if fault.key in _SOURCE_KEYS else f"options.{fault.key}"), fault.remedy
         return
+    if (
+        row.stale == "hold"
+        and getattr(scheme, "tolerance_s", None) is None
+        and getattr(scheme, "max_age_s", None) is None
+    ):
+        yield "stale", "holds nothing: no request is too old without `max_age_s`; give it, or remove this"
     for number, secret in enumerate(row.secrets):
         if problem := scheme.secret_problem(secret):
             yield f"secrets[{number}]", f"{problem}; copy it again from {provider.name}"

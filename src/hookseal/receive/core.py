@@ -16,10 +16,14 @@ from hookseal.schemes.verdict import KeyNeeded, Keys, NotProven, Proven
 
 @dataclass(frozen=True, slots=True)
 class Genuine:
-    """Proven, with what is to be stored. `items` is empty only for an empty CloudEvents batch."""
+    """Proven, with what is to be stored. `items` is empty only for an empty CloudEvents batch.
+
+    is_stale  too old, at a source that holds such requests: it is accepted, and left to a person.
+    """
 
     proof: Proven
     items: tuple[Item, ...]
+    is_stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class Undecided:
     kid: str
 
 
+_STALE = NotProven(Reason.TIMESTAMP_STALE)
+
 Decision = Genuine | Refusal | Undecided
 
 
@@ -48,20 +54,21 @@ def decide(source: Source, request: Request, keys: Keys, now: Instant) -> Decisi
     """
     if not source.allows(request.remote):
         return Refusal(Reason.ADDRESS_NOT_ALLOWED)
-    if source.unsigned:
-        proof = Proven()
-    else:
-        match source.scheme.verify(request, keys, now):
-            case NotProven(reason):
-                return Refusal(reason)
-            case KeyNeeded(kid):
-                return Undecided(kid)
-            case Proven() as proof:
-                pass
+    verdict = Proven() if source.unsigned else source.scheme.verify(request, keys, now)
+    is_stale = False
+    if verdict == _STALE and source.ageless is not None:
+        is_stale, verdict = True, source.ageless.verify(request, keys, now)
+    match verdict:
+        case NotProven(reason):
+            return Refusal(reason)
+        case KeyNeeded(kid):
+            return Undecided(kid)
+        case Proven() as proof:
+            pass
     match items(source.provider, request, proof):
         case EnvelopeInvalid():
             return Refusal(Reason.ENVELOPE_INVALID)
         case UnsupportedMedia():
             return Refusal(Reason.ENVELOPE_INVALID, media_type=True)
         case found:
-            return Genuine(proof, found)
+            return Genuine(proof, found, is_stale)

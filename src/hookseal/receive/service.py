@@ -222,6 +222,9 @@ class Receiver:
         match decision:
             case Unavailable(retry_after_s):
                 return answers.answer(Case.KEYS_UNAVAILABLE, retry_after_s=retry_after_s)
+            case core.Genuine(is_stale=True) if (wait_s := self._trust.doubted_for_s) > 0:
+                log.warning("the clock was set, not holding", source=source.id)
+                return answers.answer(Case.CLOCK_DOUBTED, retry_after_s=wait_s)
             case core.Refusal(reason) if reason in _OF_TIME and (wait_s := self._trust.doubted_for_s) > 0:
                 log.warning("the clock was set, not refusing", source=source.id, reason=reason.value)
                 return answers.answer(Case.CLOCK_DOUBTED, retry_after_s=wait_s)
@@ -232,7 +235,9 @@ class Receiver:
                 limit = self._rates.get(source.id)
                 if limit is not None and (wait_s := limit[1].take(now)) > 0:
                     return answers.answer(Case.RATE, retry_after_s=wait_s)
-                if genuine.items:
+                if genuine.is_stale:
+                    await self._hold(source, request, now)
+                elif genuine.items:
                     await self.store(source, request, genuine, now)
                 return answers.accepted(source.provider)
             case core.Undecided():
@@ -290,7 +295,21 @@ class Receiver:
         self._observer.refused(source.id, reason.value)
         if len(self._quarantining) >= _QUARANTINE_WAITING:
             return
-        refusal = Refusal(
+        refusal = self._refusal(source, request, reason, now)
+        task = asyncio.get_running_loop().create_task(self._quarantine(refusal))
+        self._quarantining.add(task)
+        task.add_done_callback(self._quarantining.discard)
+
+    async def _hold(self, source: Source, request: Request, now: Instant) -> None:
+        """Unlike a refused request this one is acknowledged, so it is durable before that. Raises StoreError."""
+        log.info("held", source=source.id)
+        await self._store.quarantine(self._refusal(source, request, Reason.TIMESTAMP_STALE, now, held=True))
+        self._observer.refused(source.id, Reason.TIMESTAMP_STALE.value)
+
+    def _refusal(
+        self, source: Source, request: Request, reason: Reason, now: Instant, *, held: bool = False
+    ) -> Refusal:
+        return Refusal(
             id=new_refusal_id(now, self._random),
             source=source.id,
             received_at=now,
@@ -300,10 +319,8 @@ class Receiver:
             remote=request.remote,
             headers=tuple(pair for pair in request.headers if pair[0] not in _NEVER_KEPT),
             body=request.body,
+            held=held,
         )
-        task = asyncio.get_running_loop().create_task(self._quarantine(refusal))
-        self._quarantining.add(task)
-        task.add_done_callback(self._quarantining.discard)
 
     async def _quarantine(self, refusal: Refusal) -> None:
         try:

@@ -11,10 +11,15 @@ from hookseal.settings import SourceSettings
 
 Network = IPv4Network | IPv6Network
 
+_ANY_AGE_S = 10**11
+"""Some 3000 years, in seconds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """jwks_url: where the issuer's keys are, None for schemes with shared secrets.
+    """ageless: the scheme without its limit of age, where what is too old is held; None where it is refused.
+
+    jwks_url: where the issuer's keys are, None for schemes with shared secrets.
 
     callback_hosts  under which callback URLs of a handshake may be called, in lower case.
     """
@@ -22,6 +27,7 @@ class Source:
     id: SourceId
     provider: Provider
     scheme: Scheme
+    ageless: Scheme | None = None
     keys: Keys = field(repr=False)
     jwks_url: str | None = None
     unsigned: bool = False
@@ -47,6 +53,8 @@ def build(row: SourceSettings, max_body_bytes: int) -> Source:
     """From a row of the configuration. ConfigurationError when the provider's entry does not take its options."""
     provider = catalogue.provider(row.provider)
     scheme = provider.bind(row.options, max_age_s=row.max_age_s)
+    # With a limit all the same, so that a proof without a time is refused as it would be otherwise.
+    ageless = provider.bind(row.options, max_age_s=_ANY_AGE_S) if row.stale == "hold" else None
     jwks_url = getattr(scheme, "jwks_url", None)
     rate = row.options.get("allowed_rate", "*")
     handshake = provider.handshake
@@ -56,6 +64,7 @@ def build(row: SourceSettings, max_body_bytes: int) -> Source:
         id=row.id,
         provider=provider,
         scheme=scheme,
+        ageless=ageless,
         keys=Keys(secrets=row.secrets),
         jwks_url=jwks_url,
         unsigned=row.unsigned,

@@ -258,18 +258,13 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """later: what a later version takes; it is refused with a sentence that says so."""
-
     choices: tuple[str, ...]
-    later: tuple[str, ...] = ()
 
     @property
     def says(self) -> str:
         return " or ".join(f"`{choice}`" for choice in self.choices)
 
     def read(self, value: Any, desk: Desk) -> str:
-        if value in self.later:
-            raise Unfit(f'"{value}" is not supported in this version; write {self._choices()}')
         if not isinstance(value, str) or value not in self.choices:
             raise Unfit(f"write {self._choices()}")
         return value

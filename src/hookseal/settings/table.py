@@ -225,7 +225,13 @@ ROWS: Final[tuple[Row, ...]] = (
         "The oldest proof that is accepted, where it carries a time. Unset: what the provider's documents state.",
         "seconds",
     ),
-    Row(_IN, "stale", OneOf(("refuse",), later=("hold",)), "What becomes of a request older than `max_age_s`."),
+    Row(
+        _IN,
+        "stale",
+        OneOf(("refuse", "hold")),
+        "What becomes of a genuine request older than `max_age_s`: `refuse` it, or `hold` it in quarantine, answered as "
+        "accepted and not delivered until someone releases it.",
+    ),
     Row(
         _IN,
         "max_body_bytes",

@@ -215,7 +215,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """One refused request. `headers` hold no credentials but the proof itself, sealed, so that it can be judged again."""
+    """One refused request. `headers` hold no credentials but the proof itself, sealed, so that it can be judged again.
+
+    held  it is proven, and its sender was told that it is accepted; it waits for a person to release it.
+    """
 
     id: RefusalId
     source: SourceId
@@ -227,6 +230,7 @@ class Refusal:
     headers: Headers
     body: bytes
     released_at: Instant | None = None
+    held: bool = False
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -350,7 +354,10 @@ class Store(Protocol):
         ...
 
     async def quarantine(self, refusal: Refusal) -> None:
-        """Keep a refused request, best effort: the oldest give way when the quarantine is full."""
+        """Keep a refused request; returns when it is durable.
+
+        Best effort: the oldest give way when the quarantine is full. A held one does not, and is outside of its bounds.
+        """
         ...
 
     # delivering

@@ -123,6 +123,7 @@ def _refusal(
         received_at=row[3],
         reason=row[4],
         released_at=row[5],
+        held=bool(row[7]),
         method=method,
         url=url,
         remote=remote,

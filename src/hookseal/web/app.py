@@ -447,7 +447,7 @@ async def release(receiver: Receiver, refusal: Refusal) -> ReleaseOutcome:
         case core.Refusal(reason):
             return StillRefused(reason)
         case core.Genuine() as genuine:
-            flags = (Flag.RELEASED.value,)
+            flags = (Flag.STALE.value, Flag.RELEASED.value) if genuine.is_stale else (Flag.RELEASED.value,)
             return Released(await receiver.store(source, request, genuine, refusal.received_at, flags))
 
 

@@ -3,6 +3,8 @@
 Several nodes share one quarantine. Each believes that it has what was there when it last counted, and what it has added
 since; when that is over a bound, or after many of its own, it lets the oldest go and counts again. Between two counts
 all nodes together may be over the bound by a sixteenth for each node.
+
+Held requests are proven, and were acknowledged: they are outside of the bounds, and only retention removes them.
 """
 
 from collections.abc import Sequence
@@ -48,10 +50,11 @@ class Quarantining:
         self._rows = None
 
     async def apply(self, transaction: Transaction, batch: Sequence[PreparedRefusal]) -> Sequence[None]:
-        kept = [one for one in batch if len(one.sealed) <= self._max_bytes]
+        kept = [one for one in batch if one.refusal.held or len(one.sealed) <= self._max_bytes]
         if kept:
             await transaction.run("insert_refusal", *zip(*map(_row, kept), strict=True))
-            await self._count(transaction, kept)
+        if bounded := [one for one in kept if not one.refusal.held]:
+            await self._count(transaction, bounded)
         return [None] * len(batch)
 
     async def _count(self, transaction: Transaction, added: Sequence[PreparedRefusal]) -> None:
@@ -81,6 +84,7 @@ def _row(one: PreparedRefusal) -> tuple[Any, ...]:
         refusal.released_at,
         len(one.sealed),
         one.sealed,
+        refusal.held,
     )
 
 

@@ -367,18 +367,18 @@ AND received_at >= $4 AND received_at < $5
 ORDER BY id DESC LIMIT $6;
 
 -- quarantine_totals --
--- How many rows and bytes the quarantine has.
-SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM quarantine;
+-- How many rows and bytes the quarantine has, those held left out.
+SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM quarantine WHERE NOT held;
 
 -- insert_refusal --
 -- Keep refused requests.
-INSERT INTO quarantine (id, source, received_at, reason, released_at, bytes, sealed)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::int[], $7::bytea[]);
+INSERT INTO quarantine (id, source, received_at, reason, released_at, bytes, sealed, held)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::int[], $7::bytea[], $8::bool[]);
 
 -- drop_refusals --
 -- Let the oldest go, those beyond $1 rows or $2 bytes; rows that another node is dropping are left to it.
 WITH counted AS (
-    SELECT id, row_number() OVER newest AS rows, sum(bytes) OVER newest AS bytes FROM quarantine
+    SELECT id, row_number() OVER newest AS rows, sum(bytes) OVER newest AS bytes FROM quarantine WHERE NOT held
     WINDOW newest AS (ORDER BY id DESC)
 ),
 oldest AS (
@@ -393,16 +393,16 @@ UPDATE quarantine SET released_at = $2 WHERE id = $1 RETURNING id;
 
 -- read_refusal --
 -- One refused request.
-SELECT id AS key, id, source, received_at, reason, released_at, sealed FROM quarantine WHERE id = $1;
+SELECT id AS key, id, source, received_at, reason, released_at, sealed, held FROM quarantine WHERE id = $1;
 
 -- refusals_newest --
 -- A page of refused requests, the newest first.
-SELECT id AS key, id, source, received_at, reason, released_at, sealed FROM quarantine
+SELECT id AS key, id, source, received_at, reason, released_at, sealed, held FROM quarantine
 WHERE id < $1 ORDER BY id DESC LIMIT $2;
 
 -- refusals_of_source --
 -- The same for one source.
-SELECT id AS key, id, source, received_at, reason, released_at, sealed FROM quarantine
+SELECT id AS key, id, source, received_at, reason, released_at, sealed, held FROM quarantine
 WHERE source = $3 AND id < $1 ORDER BY id DESC LIMIT $2;
 
 -- count_pending --
@@ -488,8 +488,11 @@ DELETE FROM events WHERE id = ANY ($1::uuid[])
 RETURNING source, CASE WHEN standing IS NOT NULL THEN subject END;
 
 -- expire_peaks --
--- Forget how far these subjects came, where no event of theirs was received since.
-DELETE FROM peaks WHERE subject = ANY ($1::uuid[]) AND received_at < $2;
+-- Forget how far these subjects came, where no event of theirs was received since. One that is being raised at this
+-- moment is in use again: nobody waits for it, so that no two transactions wait for each other.
+DELETE FROM peaks WHERE subject IN (
+    SELECT subject FROM peaks WHERE subject = ANY ($1::uuid[]) AND received_at < $2 FOR UPDATE SKIP LOCKED
+);
 
 -- expire_dedupe --
 -- Forget the oldest dedupe keys.

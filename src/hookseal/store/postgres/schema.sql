@@ -124,6 +124,7 @@ CREATE TABLE attempts (
 );
 
 -- Refused requests; method, URL, address, headers and body are sealed. `bytes` is the size of `sealed`.
+-- A held request is proven and acknowledged, and waits for a person: it never gives way to what strangers send.
 CREATE TABLE quarantine (
     id uuid PRIMARY KEY,
     source text NOT NULL,
@@ -131,7 +132,8 @@ CREATE TABLE quarantine (
     reason text NOT NULL,
     released_at bigint,
     bytes integer NOT NULL CHECK (bytes = length(sealed)),
-    sealed bytea NOT NULL
+    sealed bytea NOT NULL,
+    held boolean NOT NULL DEFAULT false
 );
 ALTER TABLE quarantine ALTER COLUMN sealed SET STORAGE EXTERNAL;
 CREATE INDEX quarantine_source ON quarantine (source, id);

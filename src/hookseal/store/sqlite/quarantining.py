@@ -1,7 +1,11 @@
-"""Writes refused requests, best effort and bounded: the oldest give way. What strangers send must never fill the disk."""
+"""Writes refused requests, best effort and bounded: the oldest give way. What strangers send must never fill the disk.
+
+Held requests are proven, and were acknowledged: they are outside of the bounds, and only retention removes them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import apsw
 
@@ -42,7 +46,7 @@ class Quarantining:
 
     def apply(self, connection: apsw.Connection, batch: Sequence[PreparedRefusal]) -> Sequence[None]:
         for one in batch:
-            if len(one.sealed) <= self._max_bytes:
+            if one.refusal.held or len(one.sealed) <= self._max_bytes:
                 self._insert(connection, one)
         self._make_room(connection)
         return [None] * len(batch)
@@ -59,8 +63,11 @@ class Quarantining:
             "released_at": refusal.released_at,
             "bytes": len(one.sealed),
             "sealed": one.sealed,
+            "held": refusal.held,
         }
         connection.execute(QUERIES["insert_refusal"], values)
+        if refusal.held:
+            return
         self._rows += 1
         self._bytes += len(one.sealed)
 
@@ -91,7 +98,17 @@ class Quarantining:
             self._bytes -= size
         if dropped:
             connection.execute(QUERIES["drop_refusals"], {"key": last})
-        return dropped
+        return dropped + _expire_held(connection, before, limit - dropped)
+
+
+def _expire_held(connection: apsw.Connection, before: Instant, limit: int) -> int:
+    if limit <= 0:
+        return 0
+    oldest = fetch(connection, QUERIES["oldest_held"], {"limit": limit})
+    gone = [key for key, _ in takewhile(lambda row: row[1] < before, oldest)]
+    if gone:
+        connection.execute(QUERIES["drop_held"], {"key": gone[-1]})
+    return len(gone)
 
 
 def mark_released(connection: apsw.Connection, batch: Sequence[Release]) -> Sequence[NotFound | None]:

@@ -324,21 +324,29 @@ AND received_at >= :since AND received_at < :until
 ORDER BY key DESC LIMIT :limit;
 
 -- quarantine_totals --
--- How many rows and bytes the quarantine has, and its highest key.
-SELECT count(*), coalesce(sum(bytes), 0), coalesce(max(key), 0) FROM quarantine;
+-- How many rows and bytes the quarantine has, those held left out, and its highest key.
+SELECT count(*), coalesce(sum(bytes), 0), (SELECT coalesce(max(key), 0) FROM quarantine) FROM quarantine WHERE held = 0;
 
 -- insert_refusal --
 -- Keep a refused request.
-INSERT INTO quarantine (key, id, source, received_at, reason, released_at, bytes, sealed)
-VALUES (:key, :id, :source, :received_at, :reason, :released_at, :bytes, :sealed);
+INSERT INTO quarantine (key, id, source, received_at, reason, released_at, bytes, sealed, held)
+VALUES (:key, :id, :source, :received_at, :reason, :released_at, :bytes, :sealed, :held);
 
 -- oldest_refusals --
 -- Those that give way first.
-SELECT key, bytes, received_at FROM quarantine ORDER BY key LIMIT :limit;
+SELECT key, bytes, received_at FROM quarantine WHERE held = 0 ORDER BY key LIMIT :limit;
 
 -- drop_refusals --
 -- Let the oldest go.
-DELETE FROM quarantine WHERE key <= :key;
+DELETE FROM quarantine WHERE key <= :key AND held = 0;
+
+-- oldest_held --
+-- Those held, the oldest first.
+SELECT key, received_at FROM quarantine WHERE held = 1 ORDER BY key LIMIT :limit;
+
+-- drop_held --
+-- Let the oldest of those go.
+DELETE FROM quarantine WHERE key <= :key AND held = 1;
 
 -- mark_released --
 -- Note that a refused request was let in after all.
@@ -346,16 +354,16 @@ UPDATE quarantine SET released_at = :now WHERE id = :id RETURNING key;
 
 -- read_refusal --
 -- One refused request.
-SELECT key, id, source, received_at, reason, released_at, sealed FROM quarantine WHERE id = :id;
+SELECT key, id, source, received_at, reason, released_at, sealed, held FROM quarantine WHERE id = :id;
 
 -- refusals_newest --
 -- A page of refused requests, the newest first.
-SELECT key, id, source, received_at, reason, released_at, sealed FROM quarantine
+SELECT key, id, source, received_at, reason, released_at, sealed, held FROM quarantine
 WHERE key < :key ORDER BY key DESC LIMIT :limit;
 
 -- refusals_of_source --
 -- The same for one source.
-SELECT key, id, source, received_at, reason, released_at, sealed FROM quarantine
+SELECT key, id, source, received_at, reason, released_at, sealed, held FROM quarantine
 WHERE source = :source AND key < :key ORDER BY key DESC LIMIT :limit;
 
 -- count_pending --

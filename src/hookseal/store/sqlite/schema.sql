@@ -150,6 +150,7 @@ CREATE TABLE attempts (
 ) STRICT, WITHOUT ROWID;
 
 -- Refused requests; method, URL, address, headers and body are sealed. `bytes` is the size of `sealed`.
+-- A held request is proven and acknowledged, and waits for a person: it never gives way to what strangers send.
 CREATE TABLE quarantine (
     key INTEGER PRIMARY KEY,
     id BLOB NOT NULL CHECK (length(id) = 16),
@@ -158,11 +159,13 @@ CREATE TABLE quarantine (
     reason TEXT NOT NULL,
     released_at INTEGER,
     bytes INTEGER NOT NULL CHECK (bytes = length(sealed)),
-    sealed BLOB NOT NULL
+    sealed BLOB NOT NULL,
+    held INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1))
 ) STRICT;
 CREATE UNIQUE INDEX quarantine_id ON quarantine (id);
 CREATE INDEX quarantine_source ON quarantine (source);
-CREATE INDEX quarantine_bytes ON quarantine (bytes);
+CREATE INDEX quarantine_refused ON quarantine (key, bytes) WHERE held = 0;
+CREATE INDEX quarantine_held ON quarantine (key) WHERE held = 1;
 
 -- What the gateway keeps for itself, by shelf and name: consents of endpoints, the key of our own issuer. Few and small.
 CREATE TABLE kept (
