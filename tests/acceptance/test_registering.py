@@ -21,8 +21,10 @@ from test_api_document import faults
 
 import hookseal
 from hookseal.clock import GivenClock, from_unix
+from hookseal.ids import new_delivery_id, new_event_id
 from hookseal.model import EndpointId, ProviderId, SourceId
 from hookseal.settings import EgressSettings, EndpointSettings, SigningSettings, SourceSettings
+from hookseal.store.port import NewDelivery, NewEvent, NewRequest
 
 SIGNING = {"scheme": "standard_webhooks", "secret": SECRET}
 NOW = from_unix(1_763_712_000)
@@ -437,6 +439,66 @@ async def test_deleting_an_endpoint_cancels_what_is_pending_for_it(tmp_path: Pat
         async with asyncio.timeout(10):
             while [one["state"] for one in (await of("GET", "/api/v1/deliveries")).body["data"]] != ["cancelled"]:
                 await asyncio.sleep(0.02)
+
+
+async def test_what_was_left_pending_for_a_deleted_endpoint_is_cancelled_after_a_restart(tmp_path: Path) -> None:
+    clock = GivenClock(NOW)
+    made = settings(tmp_path)
+    async with receiver() as target:
+        async with api(made, clock=clock) as of:
+            target.status = 500
+            await of.made("endpoints", {"id": "e", "url": target.url, "signing": SIGNING})
+            id = (await publish(of))["id"]
+            await target.next()
+            await of("DELETE", "/api/v1/endpoints/e")
+            # What another node planned before it knew: a delivery for an endpoint that is no more.
+            delivery = NewDelivery(id=new_delivery_id(clock.now()), endpoint=EndpointId("e"), due_at=clock.now())
+            event = NewEvent(
+                id=new_event_id(clock.now()),
+                item=0,
+                type="late",
+                dedupe_key=b"l" * 32,
+                content=b"l" * 32,
+                deliveries=(delivery,),
+            )
+            await of.gateway.gateway.store.accept(
+                NewRequest(source=SourceId("api"), received_at=clock.now(), headers=(), body=b"{}", events=(event,))
+            )
+        clock.advance(61)
+        async with api(made, clock=clock) as of:
+            async with asyncio.timeout(10):
+                while any(one["state"] == "pending" for one in (await of("GET", "/api/v1/deliveries")).body["data"]):
+                    await asyncio.sleep(0.02)
+            states = {one["state"] for one in (await of("GET", "/api/v1/deliveries")).body["data"]}
+            assert states == {"cancelled"}
+            assert (await of("GET", f"/api/v1/events/{id}")).status == 200
+
+
+async def test_a_file_that_takes_an_id_of_the_api_counts(tmp_path: Path) -> None:
+    async with api(settings(tmp_path)) as of:
+        await of.made("endpoints", {"id": "core", "url": "https://of-the-api.example/", "signing": SIGNING})
+    row = EndpointSettings(
+        id=EndpointId("core"), url="https://of-the-file.example/", signing=SigningSettings(scheme="none")
+    )
+    async with api(settings(tmp_path, endpoints=(row,))) as of:
+        [shown] = (await of("GET", "/api/v1/endpoints")).body["data"]
+        assert (shown["url"], shown["origin"]) == ("https://of-the-file.example/", "file")
+
+
+@pytest.mark.parametrize("kind", STORES)
+async def test_a_rotation_goes_on_over_a_restart(tmp_path: Path, kind: str) -> None:
+    clock = GivenClock(NOW)
+    async with store_settings(kind, tmp_path) as store:
+        made = settings(tmp_path, store=store)
+        async with api(made, clock=clock) as of:
+            await of.made("endpoints", {"id": "e", "url": "https://x.example/", "signing": SIGNING})
+            await of("POST", "/api/v1/endpoints/e/rotate", {"overlap_s": 600})
+        clock.advance(300)
+        async with api(made, clock=clock) as of:
+            assert (await of("GET", "/api/v1/endpoints/e")).body["secrets"] == 2
+        clock.advance(300)
+        async with api(made, clock=clock) as of:
+            assert (await of("GET", "/api/v1/endpoints/e")).body["secrets"] == 1
 
 
 async def test_what_the_tests_answer_is_as_documented(tmp_path: Path) -> None:

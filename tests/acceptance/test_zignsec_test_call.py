@@ -18,7 +18,7 @@ from gateways import Answer
 from registered_live import Api, Receiver, api, receiver, settings
 
 from hookseal.clock import GivenClock, from_unix
-from hookseal.settings import EgressSettings
+from hookseal.settings import EgressSettings, ServerSettings
 
 PATH = "/v2/webhook/test"
 MEMBERS = ["elapsed", "statusCode", "error", "errorMessage"]
@@ -206,3 +206,12 @@ async def test_forbidden_addresses_are_told_and_no_socket_is_opened_to_them(tmp_
                     assert said["error"] in ("denied_address", "config_error"), (host, said)
                     assert said["errorMessage"]
     assert target.got.empty()
+
+
+async def test_it_is_answered_also_where_management_has_a_listener_of_its_own(tmp_path: Path, target: Receiver) -> None:
+    async with api(settings(tmp_path)) as of:
+        await register(of)
+    apart = settings(tmp_path, server=ServerSettings(manage_listen="127.0.0.1:1"))
+    async with api(apart) as of:
+        assert told(await call(of, json.dumps({"Url": target.url}).encode()))["statusCode"] == 200
+        assert (await of("GET", "/api/v1/endpoints")).status == 404

@@ -7,8 +7,9 @@ Theory of operation
 - Ids are unique over both. Should two nodes' files and the API come to disagree, the file counts where it stands.
 - A rotated secret ends by the clock: each node lets go of it by itself, and nothing needs to be written for that.
 - A crash between writing and taking over: the next look takes over. What is written is whole or not there.
-- Deleting an endpoint ends its pending deliveries as `cancelled`, or nobody would ever end them. Of a deleted source
-  the provider is remembered, by whose rules its events are read.
+- Deleting an endpoint ends its pending deliveries as `cancelled`, or nobody would ever end them: at once, and once more
+  after `SETTLED_S`, when no node plans for it any more. A mark on a shelf stands for what is left to do, over restarts.
+- Of a deleted source the provider is remembered, by whose rules its events are read.
 """
 
 import asyncio
@@ -40,7 +41,9 @@ log = get_logger(__name__)
 
 SHELVES: Mapping[Section, str] = {Section.SOURCE: "sources", Section.ENDPOINT: "endpoints"}
 FORMER = "former-sources"
+DELETED = "deleted-endpoints"
 LOOK_S = 2.0
+SETTLED_S = 60.0
 OVERLAP_S = 86_400
 MAX_OVERLAP_S = 31_536_000
 MOST = 1000
@@ -106,6 +109,7 @@ class Registrations:
         self._rows: dict[Section, dict[str, Row]] = {section: dict(rows) for section, rows in self._file.items()}
         self._former: dict[SourceId, ProviderId] = {}
         self._in_force: tuple[Mapping[Section, Mapping[str, Row]], Mapping[SourceId, ProviderId]] = (self._rows, {})
+        self._deleted: dict[EndpointId, Instant] = {}
         self._seen: tuple[Mapping[str, bytes], ...] = ({}, {}, {})
         self._changing = asyncio.Lock()
         self._news = asyncio.Event()
@@ -159,6 +163,7 @@ class Registrations:
             if len(self._rows[section]) >= MOST:
                 raise Conflict("too_many", f"There are {MOST} of them; delete one first.")
             sealed = msgspec.json.encode(written.record)
+            await self._forget_deleted(section, id)
             if await self._keep(section, id, sealed, replace=False) != sealed:
                 raise Conflict("exists", f"There is {_a(section)} of this id already.")
             await self._take_over()
@@ -182,6 +187,8 @@ class Registrations:
             await self._own(section, id)
             if isinstance(row, SourceSettings):
                 await self._keep_at(FORMER, id, row.provider.encode())
+            else:
+                await self._keep_at(DELETED, id, msgspec.json.encode(self._clock.now()))
             try:
                 await self._store.forget(SHELVES[section], id)
             finally:
@@ -296,12 +303,14 @@ class Registrations:
         while True:
             now = self._clock.now()
             ends = [end for rows in self._written.values() for one in rows.values() if (end := one.next_end(now))]
-            waits = [seconds_between(now, end) for end in ends] + ([LOOK_S] if self._shared else [])
+            ends += [plus(at, SETTLED_S) for at in self._deleted.values()]
+            waits = [max(seconds_between(now, end), 0.0) for end in ends] + ([LOOK_S] if self._shared else [])
             await self._clock.wait(self._news, min(waits) if waits else None)
             self._news.clear()
             try:
                 async with self._changing:
                     await self._take_over(by_clock=True)
+                await self._settle_deleted()
             except Exception as error:  # what was in force stays in force; the next look tries again
                 log.warning("registrations not followed", exc_info=error)
                 await self._clock.wait(asyncio.Event(), LOOK_S)
@@ -322,13 +331,15 @@ class Registrations:
         self._in_force = now_in_force
         log.info("registrations changed")
         if gone := before[0][Section.ENDPOINT].keys() - self._rows[Section.ENDPOINT].keys():
-            self._spawn(self._cancel_deliveries([EndpointId(id) for id in gone]))
+            self._spawn(self._cancel_now([EndpointId(id) for id in gone]))
 
     async def _look(self, *, by_clock: bool = False) -> None:
         """Read the shelves. What they hold counts only when all of it can be used."""
         sources = await self._store.kept(SHELVES[Section.SOURCE])
         endpoints = await self._store.kept(SHELVES[Section.ENDPOINT])
         former = await self._store.kept(FORMER)
+        deleted = await self._store.kept(DELETED)
+        self._deleted = {EndpointId(id): Instant(msgspec.json.decode(at, type=int)) for id, at in deleted.items()}
         seen = (sources, endpoints, former)
         if seen == self._seen and not by_clock:
             return
@@ -353,21 +364,37 @@ class Registrations:
             rows[id] = row
         return rows
 
-    async def _cancel_deliveries(self, endpoints: Iterable[EndpointId]) -> None:
+    async def _settle_deleted(self) -> None:
+        """Cancel what was planned for deleted endpoints before every node knew that they are no more."""
         now = self._clock.now()
+        for endpoint, at in list(self._deleted.items()):
+            if now >= plus(at, SETTLED_S):
+                if endpoint not in self._rows[Section.ENDPOINT]:
+                    await self._cancel_deliveries(endpoint)
+                await self._forget_deleted(Section.ENDPOINT, endpoint)
+
+    async def _forget_deleted(self, section: Section, id: str) -> None:
+        if section is Section.ENDPOINT and id in self._deleted:
+            await self._store.forget(DELETED, id)
+            self._deleted.pop(EndpointId(id), None)
+
+    async def _cancel_now(self, endpoints: Iterable[EndpointId]) -> None:
         for endpoint in endpoints:
             try:
-                cursor = None
-                while True:
-                    where = DeliveryFilter(endpoint=endpoint, state=DeliveryState.PENDING)
-                    page = await self._store.deliveries(where, _CANCEL_STEP, cursor)
-                    for row in page.rows:
-                        await self._store.cancel(row.id, now)
-                    cursor = page.next
-                    if cursor is None:
-                        break
+                await self._cancel_deliveries(endpoint)
             except StoreError as error:
-                log.warning("deliveries of a deleted endpoint not cancelled", endpoint=endpoint, code=error.code)
+                log.warning("deliveries of a deleted endpoint not cancelled yet", endpoint=endpoint, code=error.code)
+
+    async def _cancel_deliveries(self, endpoint: EndpointId) -> None:
+        now, cursor = self._clock.now(), None
+        where = DeliveryFilter(endpoint=endpoint, state=DeliveryState.PENDING)
+        while True:
+            page = await self._store.deliveries(where, _CANCEL_STEP, cursor)
+            for row in page.rows:
+                await self._store.cancel(row.id, now)
+            cursor = page.next
+            if cursor is None:
+                return
 
     def _spawn(self, coroutine: "asyncio._CoroutineLike[None]") -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

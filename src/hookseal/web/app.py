@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hookseal.api import provider_test_call
 from hookseal.api.app import create_app
 from hookseal.api.health import Check
 from hookseal.api.metrics import Metrics
@@ -59,6 +60,9 @@ from hookseal.web.server import parse_listen
 from hookseal.web.told import Told
 
 log = get_logger(__name__)
+
+TEST_CALL = provider_test_call.PATH.encode()
+"""On both listeners: who calls it receives our deliveries and holds no key of the API."""
 
 H = TypeVar("H", bound=Handler)
 
@@ -256,7 +260,7 @@ class Gateway:
             await self.receiving(scope, receive, send)
         elif is_published(path):
             await self._publish(scope, path, receive, send)
-        elif self.settings.server.manage_listen is not None:
+        elif self.settings.server.manage_listen is not None and path != TEST_CALL:
             await respond(send, answer(Case.UNKNOWN_SOURCE))
         else:
             await self.management(scope, receive, send)
