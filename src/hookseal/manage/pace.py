@@ -10,9 +10,9 @@ import asyncio
 
 from hookseal.clock import Clock
 
-SLICE_S = 0.03
+SLICE_S = 0.01
 REST = 2
-_LEAST, _FIRST, _MOST = 128, 256, 1024
+_LEAST, _FIRST, _MOST = 128, 256, 512
 
 
 class Pace:
