@@ -77,6 +77,7 @@ WRONG = {
         '[[source]] "bankid" options.jwks_url',
         "must be https",
     ),
+    "nothing to hold": (SOURCE + 'stale = "hold"', '[[source]] "idenfy-prod" stale', "without `max_age_s`"),
     "age where no time is signed": (SOURCE + "max_age_s = 60", '[[source]] "idenfy-prod" max_age_s', "signs no time"),
     "unknown provider": (
         '[[source]]\nid = "a"\nprovider = "idenfi"\nsecrets = ["0123456789abcdef"]',
