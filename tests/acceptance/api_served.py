@@ -25,6 +25,7 @@ from hookseal.manage.operations import Management
 from hookseal.manage.provider_test_call import ProviderTestCall
 from hookseal.manage.reading import event_reader
 from hookseal.manage.release import Released, ReleaseOutcome, StillRefused
+from hookseal.manage.rotation import KeyRotation
 from hookseal.message import Headers
 from hookseal.model import (
     DeliveryId,
@@ -266,6 +267,9 @@ async def served(
         judge, health = Judge(store), GivenHealth()
         metrics = Metrics([one.id for one in SOURCES], [one.id for one in ENDPOINTS], clock)
         woken: list[None] = []
+        keyfile = folder / "hookseal.key"
+        keyfile.write_text(KEYRING.dump())
+        keyfile.chmod(0o600)
         management = Management(
             store,
             sources=SOURCES,
@@ -275,6 +279,7 @@ async def served(
             clock=clock,
             public_url="https://hooks.example.com",
             wake=lambda: woken.append(None),
+            rotation=KeyRotation(store, keyfile, clock, is_shared=False),
             publish=Publisher(store, Unplanned(), clock, metrics).publish,
             test_call=ProviderTestCall("zignsec", lambda: (), GuardedClient(EgressPolicy()), clock),
         )

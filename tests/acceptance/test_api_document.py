@@ -67,6 +67,10 @@ def faults(schema: dict[str, Any], value: Any, document: Any, place: str = "") -
                 yield f"{place}/{name}: unknown"
 
 
+def asked_path(template: str, id: str) -> str:
+    return template.replace("{id}", id).replace("{source}", "idenfy-prod").replace("{subject}", "s")
+
+
 def resolved(reference: str, document: Any) -> dict[str, Any]:
     node = document
     for part in reference.removeprefix("#/").split("/"):
@@ -181,7 +185,7 @@ async def test_every_good_answer_is_as_documented(tmp_path: Path) -> None:
                 if given is not None:
                     schema = operation["requestBody"]["content"]["application/json"]["schema"]
                     assert list(faults(schema, given, document)) == []
-                asked_for = path.replace("{id}", ids.get(name, "")).replace("{source}/{subject}", f"{source}/s")
+                asked_for = asked_path(path, ids.get(name, "")).replace("{source}/{subject}", f"{source}/s")
                 response, body = await api.ask(asked_for, method.upper(), json=given)
                 good = operation["responses"][str(response.status)]
                 assert response.status < 300, (name, body)
