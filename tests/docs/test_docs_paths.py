@@ -19,8 +19,8 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
     missing = [link for link in _LINK.findall(text) if "://" not in link and not (page.parent / link).exists()]
     known = {path.name for path in (ROOT / "tests").rglob("*.py")}
     for code in _CODE.findall(text):
-        if _PATH.fullmatch(code) and not list(ROOT.glob(code.rstrip("/"))):
-            missing.append(code)
-        elif _TEST_FILE.fullmatch(code) and code.rsplit("/", 1)[-1] not in known:
+        lost_path = _PATH.fullmatch(code) and not list(ROOT.glob(code.rstrip("/")))
+        lost_test = _TEST_FILE.fullmatch(code) and code.rsplit("/", 1)[-1] not in known
+        if lost_path or lost_test:
             missing.append(code)
     assert missing == []
