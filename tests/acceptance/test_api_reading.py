@@ -193,6 +193,7 @@ async def test_the_quarantine_tells_why_and_neither_proof_nor_body(tmp_path: Pat
                     "content_type": "application/json",
                     "body_bytes": len(a_body()),
                     "released_at": None,
+                    "held": False,
                 }
             ],
             "next": None,
