@@ -27,7 +27,7 @@ State = Annotated[str | None, typer.Option("--state", help="pending, delivered, 
 _EVENT_COLUMNS = ("id", "receivedtime", "provider", "type", "subject", "outcome", "flags")
 _DELIVERY_COLUMNS = ("id", "endpoint", "state", "attempt_count", "type", "due_at", "last_status", "last_reason")
 _ATTEMPT_COLUMNS = ("number", "started_at", "duration_ms", "status", "reason")
-_REFUSAL_COLUMNS = ("id", "received_at", "source", "reason", "remote", "body_bytes", "released_at")
+_REFUSAL_COLUMNS = ("id", "received_at", "source", "reason", "held", "remote", "body_bytes", "released_at")
 _ID_CHARS = 36
 
 
