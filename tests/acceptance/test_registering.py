@@ -518,3 +518,29 @@ async def test_what_the_tests_answer_is_as_documented(tmp_path: Path) -> None:
             answers = document["paths"][template]["post"]["responses"]
             schema = answers[str(said.status)]["content"]["application/json"]["schema"]
             assert list(faults(schema, said.body, document)) == []
+
+
+async def test_a_change_of_an_endpoint_counts_on_the_other_node_and_a_deletion_too(tmp_path: Path) -> None:
+    async with receiver() as target, store_settings("postgresql", tmp_path) as store:
+        made = settings(tmp_path, store=store)
+        async with api(made) as here, api(made) as there:
+            await here.made("endpoints", {"id": "e", "url": target.url, "signing": SIGNING, "types": ["a.*"]})
+
+            async def known(wanted: object) -> None:
+                async with asyncio.timeout(20):
+                    while True:
+                        said = await there("GET", "/api/v1/endpoints/e")
+                        if (said.body["types"] if said.status == 200 else None) == wanted:
+                            return
+                        await asyncio.sleep(0.1)
+
+            await known(["a.*"])
+            await publish(there, "a.one")
+            assert json.loads((await target.next()).body)["type"] == "a.one"
+            changed = await there("PATCH", "/api/v1/endpoints/e", {"types": ["b.*"]})
+            assert changed.status == 200, "another node's registration may be changed here"
+            assert (await here("PATCH", "/api/v1/endpoints/e", {"timeout_s": 3})).body["types"] == ["b.*"]
+            await here("DELETE", "/api/v1/endpoints/e")
+            await known(None)
+            await publish(there, "b.one")
+            assert target.got.empty()

@@ -24,6 +24,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     table: dict[str, Any]
     ends: dict[str, int] = {}
 
+    def __repr__(self) -> str:
+        return "Record(...)"  # secrets stand in both
+
 
 @dataclass(frozen=True, slots=True)
 class Written:

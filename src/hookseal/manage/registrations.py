@@ -14,7 +14,7 @@ Theory of operation
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class Made:
     """secret: what we made, to be told once; None where it was given, or none is needed."""
 
     id: str
-    secret: str | None = None
+    secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class Rotated:
     """secret: as in `Made`. until: until when the former ones are live, too; None when there was none."""
 
     id: str
-    secret: str | None
+    secret: str | None = field(repr=False)
     until: Instant | None
 
 
