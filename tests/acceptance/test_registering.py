@@ -173,6 +173,12 @@ async def test_a_registered_url_is_kept_exactly_and_must_be_public_https(tmp_pat
         ("endpoints", {"id": "e", "url": "https://x.example/", "signing": SIGNING, "format": "yaml"}, {"/format"}),
         ("endpoints", {"id": "e", "url": "https://x.example/", "signing": SIGNING, "surprise": 1}, {""}),
         ("endpoints", {"id": "e", "url": "https://x.example/", "as": "bankid_antifraud"}, {"/signing"}),
+        ("endpoints", {"id": "e", "url": "http://10.0.0.1:99999/"}, {"/url", "/signing"}),
+        (
+            "endpoints",
+            {"id": "e", "url": "https://x.example/", "signing": {"scheme": "none", "secret": "s"}},
+            {"/signing/secret"},
+        ),
         ("sources", {}, {"/id", "/provider"}),
         ("sources", {"id": "s", "provider": "nobody", "secrets": ["x" * 20]}, {"/provider"}),
         ("sources", {"id": "api", "provider": "idenfy", "secrets": ["x" * 20]}, {"/id"}),
@@ -277,6 +283,23 @@ async def test_a_source_takes_both_secrets_until_the_overlap_is_over(tmp_path: P
                 await asyncio.sleep(0.01)
         assert [await status(IDENFY), await status(given["secret"])] == [403, 200]
         assert (await of("GET", "/api/v1/sources/s")).body["retired_secrets"] == 1
+
+
+async def test_an_endpoint_that_says_none_is_sent_no_signature_and_given_no_secret(tmp_path: Path) -> None:
+    async with receiver() as target, api(settings(tmp_path)) as of:
+        made = await of.made("endpoints", {"id": "e", "url": target.url, "signing": {"scheme": "none"}})
+        assert (made["signing"], made["secrets"], made["secret"]) == ("none", 0, None)
+        await publish(of)
+        assert (await target.next()).values("webhook-signature") == []
+        signed = await of("PATCH", "/api/v1/endpoints/e", {"signing": {"scheme": "standard_webhooks"}})
+        assert signed.body["secret"].startswith("whsec_")
+        await publish(of)
+        post = await target.next()
+        assert post.values("webhook-signature") == [standard_signatures(signed.body["secret"], post)]
+        again = await of("PATCH", "/api/v1/endpoints/e", {"signing": {"scheme": "standard_webhooks"}})
+        assert again.body["secret"] is None, "the same scheme named again keeps its secret"
+        unsigned = await of("PATCH", "/api/v1/endpoints/e", {"signing": {"scheme": "none"}})
+        assert (unsigned.status, unsigned.body["secrets"]) == (200, 0)
 
 
 @pytest.mark.requirement("I02")

@@ -240,6 +240,8 @@ class Registrations:
             told += registration.judge(row, self._egress, sources=self.sources, public_url=self._public_url)
         elif isinstance(row, SourceSettings):
             told += registration.judge_source(row, self._egress, public_url=self._public_url)
+        elif isinstance(url := table.get("url"), str) and not any(key == "url" for key, _ in faults):
+            told += [("url", problem)] if (problem := registration.url_problem(url, self._egress)) else []
         if told or row is None:
             at_secret = ("secrets[0]", "signing.secrets[0]", "signing.secret")
             raise UnfitRegistration(
@@ -265,7 +267,7 @@ class Registrations:
         """Whether the endpoint names a scheme, or acts as a provider that never sends unsigned."""
         signing = self._signing(table)
         if signing is not None and signing.get("scheme"):
-            return True
+            return bool(signing["scheme"] != presets.UNSIGNED)
         acting_as = table.get("as")
         if "signing" in table or not isinstance(acting_as, str) or acting_as not in catalogue.ids():
             return False
