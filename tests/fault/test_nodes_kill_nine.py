@@ -22,7 +22,7 @@ __all__ = ["place", "server"]
 pytestmark = pytest.mark.fault
 
 KILLS = tiers.tier(ci=24, full=486)
-ACKED = tiers.tier(ci=62_000, full=620_000)
+ACKED = tiers.tier(ci=60_000, full=600_000)
 CONNECTIONS = 32
 NOT_HERE = {Step.LEASES_VOIDED, Step.CHECKPOINTED}
 """Steps of an embedded store."""
@@ -37,8 +37,7 @@ async def test_nothing_is_lost_or_doubled_by_kills_of_either_node(place: Path, s
         load = asyncio.create_task(clients.run_over(nodes.living, CONNECTIONS, lambda: done))
         kills = 0
         while kills < KILLS:
-            share = ACKED // KILLS
-            await clients.acked_beyond(len(clients.acked) + dice.randint(share // 2, share * 3 // 2))
+            await clients.acked_beyond(round((kills + dice.random()) * ACKED / KILLS))
             struck = nodes.all if dice.random() < 0.25 else [dice.choice(nodes.all)]
             await asyncio.gather(*(nodes.kill(node) for node in struck))
             kills += len(struck)
