@@ -194,7 +194,6 @@ async def test_the_quarantine_tells_why_and_neither_proof_nor_body(tmp_path: Pat
                     "body_bytes": len(a_body()),
                     "released_at": None,
                     "held": False,
-                    "held": False,
                 }
             ],
             "next": None,
