@@ -132,7 +132,11 @@ WRONG = {
         "another port",
     ),
     "PostgreSQL without a database": ('[store]\nurl = "postgresql://u@h"', "[store] url", "USER@HOST/DATABASE"),
-    "PostgreSQL without its keyring": ('[store]\nurl = "postgresql://u@h/db"', "[store] keyring", "that all nodes share"),
+    "PostgreSQL without its keyring": (
+        '[store]\nurl = "postgresql://u@h/db"',
+        "[store] keyring",
+        "that all nodes share",
+    ),
     "store in no folder": (
         '[store]\nurl = "sqlite:///none/hookseal.db"\nkeyring = "file:good.key"',
         "[store] url",
