@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from api_served import GONE, IDENFY, Served, a_body, served
-from stamp_parts import RED, a_pdf, an_encrypted_pdf, an_image, seen
+from stamp_parts import RED, a_key, a_pdf, an_encrypted_pdf, an_image, dark, seen
 from test_api_errors import checked
+from test_stamp_placing import judged
 
 from hookseal.api import visual_signatures
 from hookseal.model import SourceId
@@ -239,3 +240,43 @@ async def test_without_the_extra_the_api_says_how_to_install_it(
         told = await problem(api, 501)
         assert "hookseal[stamp]" in told["detail"]
         assert json.dumps(told).count("junk") == 0
+
+
+def pem(key: bytes, certificate: bytes, **more: str) -> dict[str, str]:
+    return {"key": key.decode(), "certificates": certificate.decode(), **more}
+
+
+@pytest.mark.requirement("L18")
+@pytest.mark.parametrize("passphrase", [None, "open sesame"])
+async def test_with_a_key_the_document_that_comes_back_is_signed(tmp_path: Path, passphrase: str | None) -> None:
+    key, certificate = a_key(passphrase=None if passphrase is None else passphrase.encode())
+    given = pem(key, certificate) if passphrase is None else pem(key, certificate, passphrase=passphrase)
+    async with served(tmp_path) as api:
+        document = await made(api, signer={"kind": "initial", "name": "Łukasz"}, signing=given)
+    signature, status = await asyncio.to_thread(judged, document, certificate)
+    assert status.bottom_line
+    assert signature.sig_object["/SubFilter"] == "/ETSI.CAdES.detached"
+    assert seen(document).ink((40, 60, 280, 120), dark) > 500  # the text is in the appearance of the signature field
+
+
+async def test_a_key_that_cannot_sign_is_pointed_at_and_not_repeated(tmp_path: Path) -> None:
+    key, certificate = a_key()
+    other, _ = a_key()
+    locked, its = a_key(passphrase=b"open sesame")
+    async with served(tmp_path) as api:
+        for signing, pointer in (
+            ("text", "/signing"),
+            ({}, "/signing/key"),
+            ({"key": 5, "certificates": certificate.decode()}, "/signing/key"),
+            (pem(key, certificate, colour="red"), "/signing"),
+            (pem(other, certificate), "/signing"),
+            (pem(b"no key", certificate), "/signing"),
+            (pem(key, b"no certificate"), "/signing"),
+            (pem(locked, its), "/signing"),
+            (pem(locked, its, passphrase="wrong-canary"), "/signing"),
+            (pem(b"k" * 70_000, certificate), "/signing"),
+        ):
+            told = await problem(api, signing=signing)
+            assert told["errors"][0]["pointer"] == pointer
+            assert "canary" not in json.dumps(told)
+            assert "BEGIN" not in json.dumps(told)

@@ -283,8 +283,20 @@ SCHEMAS: Mapping[str, Schema] = {
             "image": _or_null(
                 {"type": "string", "contentEncoding": "base64", "description": "PNG or JPEG; lies behind the text"}
             ),
+            "signing": _or_null(ref("SigningPem")),
         },
-        optional=("page", "image"),
+        optional=("page", "image", "signing"),
+    ),
+    "SigningPem": _closed(
+        {
+            "key": {
+                **_STRING,
+                "description": "PEM private key, RSA or elliptic curve; used for this request, kept nowhere",
+            },
+            "certificates": {**_STRING, "description": "PEM: the key's certificate first, its chain behind it"},
+            "passphrase": _or_null({**_STRING, "description": "what opens the key, if it is encrypted"}),
+        },
+        optional=("passphrase",),
     ),
     "Signer": {
         "description": "no name; the name submitted; or the name that verification produced, from an event or a case",

@@ -1,17 +1,17 @@
 """`POST /api/v1/visual-signatures`: a PDF in, the PDF with the visual signature on it out.
 
 Bodies are large here and the work is done by the processor, so: a limit of its own, few at once, and a thread that
-leaves the event loop to those who receive. `read` tells every fault in the body's members; what only the document or
-the image can show is told one at a time.
+leaves the event loop to those who receive. `read` tells every fault in the body's members; what only the document, the
+image or the signing key can show is told one at a time. A signing key is used for its request and kept nowhere.
 """
 
 import asyncio
 import binascii
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from starlette.responses import Response
@@ -22,7 +22,7 @@ from hookseal.api.problem import Fault, ProblemCode, problem
 from hookseal.api.schemas import ref
 from hookseal.api.values import EVENT, SOURCE, TEXT, TIME, Kind
 from hookseal.clock import Instant
-from hookseal.errors import Invalid, NotFound
+from hookseal.errors import ConfigurationError, Invalid, NotFound
 from hookseal.manage.operations import Management
 from hookseal.model import EventId, Json, SourceId
 from hookseal.stamp import names
@@ -30,9 +30,12 @@ from hookseal.stamp.element import Box, SignerName, VisualSignature, box_of, nam
 from hookseal.stamp.installed import REMEDY, is_installed
 from hookseal.store.port import EventFilter
 
+if TYPE_CHECKING:
+    from hookseal.stamp.signing import SigningKey
+
 MAX_DOCUMENT_BYTES = 10 * 1024 * 1024
 MAX_IMAGE_BYTES = 2 * 1024 * 1024
-MAX_BODY_BYTES = (MAX_DOCUMENT_BYTES + MAX_IMAGE_BYTES) // 3 * 4 + 64 * 1024
+MAX_BODY_BYTES = (MAX_DOCUMENT_BYTES + MAX_IMAGE_BYTES) // 3 * 4 + 256 * 1024
 """Document and image in base64, and the rest."""
 AT_ONCE = 4
 """Requests with their bodies; two of them are worked on."""
@@ -40,7 +43,9 @@ _THREADS = 2
 _EVENTS_OF_A_CASE = 100
 """How far back the name of a case is looked for."""
 
-_MEMBERS = frozenset({"document", "page", "box", "signer", "timestamp", "time_zone", "image"})
+_MEMBERS = frozenset({"document", "page", "box", "signer", "timestamp", "time_zone", "image", "signing"})
+_SIGNING_MEMBERS = frozenset({"key", "certificates", "passphrase"})
+_MAX_PEM = 64 * 1024
 _SIGNER_MEMBERS: Mapping[SignerName, frozenset[str]] = {
     SignerName.NONE: frozenset({"kind"}),
     SignerName.INITIAL: frozenset({"kind", "name"}),
@@ -58,6 +63,15 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pem:
+    """A private key, its certificate (first) and chain, and what opens the key: all as text."""
+
+    key: str = field(repr=False)
+    certificates: str = field(repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """document and image: still base64. name: what is shown, None for nothing, or where it must be looked up."""
 
@@ -68,6 +82,7 @@ class Asked:
     name: str | Case | None
     at: Instant
     zone: ZoneInfo
+    signing: Pem | None = None
 
 
 def operation(management: Management, path: str) -> Operation:
@@ -78,7 +93,7 @@ def operation(management: Management, path: str) -> Operation:
             return problem(ProblemCode.NOT_INSTALLED, detail=f"To place visual signatures, {REMEDY}.")
         asked: Asked = call.body
         name = await _verified(management, asked.name) if isinstance(asked.name, Case) else asked.name
-        made = await asyncio.get_running_loop().run_in_executor(threads, _placed, asked, name)
+        made = await asyncio.get_running_loop().run_in_executor(threads, _placed, asked, name, management.now())
         headers = {"Content-Disposition": 'attachment; filename="document.pdf"'}
         return Response(made, headers=headers, media_type="application/pdf")
 
@@ -86,7 +101,7 @@ def operation(management: Management, path: str) -> Operation:
         name="placeVisualSignature",
         method="POST",
         path=path,
-        summary="Places a visual signature on a PDF: a name or none, a time, an image behind the text. The PDF comes back.",
+        summary="Places a visual signature on a PDF, and signs it (PAdES) when a key is given. The PDF comes back.",
         handler=place_visual_signature,
         body=Body(read, ref("VisualSignature"), max_bytes=MAX_BODY_BYTES),
         media_type="application/pdf",
@@ -105,9 +120,11 @@ async def _verified(management: Management, case: Case) -> str:
     return names.of_case((await management.events(where, _EVENTS_OF_A_CASE, None)).rows)
 
 
-def _placed(asked: Asked, name: str | None) -> bytes:
+def _placed(asked: Asked, name: str | None, now: Instant) -> bytes:
     """In a thread: all that takes long."""
     from hookseal.stamp.placing import place
+
+    key = None if asked.signing is None else _opened(asked.signing, now)
 
     shown = VisualSignature(
         at=asked.at,
@@ -117,7 +134,17 @@ def _placed(asked: Asked, name: str | None) -> bytes:
         name=name,
         image=None if asked.image is None else _bytes(asked.image, "/image", MAX_IMAGE_BYTES),
     )
-    return place(_bytes(asked.document, "/document", MAX_DOCUMENT_BYTES), shown)
+    return place(_bytes(asked.document, "/document", MAX_DOCUMENT_BYTES), shown, key=key)
+
+
+def _opened(pem: Pem, now: Instant) -> "SigningKey":
+    from hookseal.stamp.signing import signing_key
+
+    passphrase = None if pem.passphrase is None else pem.passphrase.encode()
+    try:
+        return signing_key(pem.key.encode(), pem.certificates.encode(), passphrase, now)
+    except ConfigurationError as unfit:
+        raise Invalid("/signing", f"{unfit.place} {unfit.remedy}") from None
 
 
 def _bytes(text: str, pointer: str, limit: int) -> bytes:
@@ -148,9 +175,10 @@ def read(given: Json) -> Asked | Faulty:
         faults.append(Fault("/page", "invalid"))
     box = _box(given.get("box"), faults)
     name = _signer(given.get("signer"), faults)
+    signing = _signing(given["signing"], faults) if given.get("signing") is not None else None
     if faults or document is None or zone is None or box is None:
         return Faulty(tuple(faults))
-    return Asked(document=document, image=image, page=page, box=box, name=name, at=at, zone=zone)
+    return Asked(document=document, image=image, page=page, box=box, name=name, at=at, zone=zone, signing=signing)
 
 
 def _text(given: Mapping[str, Json], name: str, faults: list[Fault], within: str = "") -> str | None:
@@ -230,3 +258,20 @@ def _case(given: Mapping[str, Json], faults: list[Fault]) -> Case:
         source=_of_kind(SOURCE, given, "source", "/signer", faults),
         subject=_of_kind(TEXT, given, "subject", "/signer", faults),
     )
+
+
+def _signing(given: Json, faults: list[Fault]) -> Pem | None:
+    if not isinstance(given, dict):
+        faults.append(Fault("/signing", "not_an_object"))
+        return None
+    if given.keys() - _SIGNING_MEMBERS:
+        faults.append(Fault("/signing", "unknown_member"))
+    key = _text(given, "key", faults, "/signing")
+    certificates = _text(given, "certificates", faults, "/signing")
+    passphrase = _text(given, "passphrase", faults, "/signing") if given.get("passphrase") is not None else None
+    if key is None or certificates is None:
+        return None
+    if max(len(key), len(certificates), len(passphrase or "")) > _MAX_PEM:
+        faults.append(Fault("/signing", "too_large"))
+        return None
+    return Pem(key=key, certificates=certificates, passphrase=passphrase)

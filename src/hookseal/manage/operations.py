@@ -123,6 +123,10 @@ class Management:
         self._destination_of = destination_of
         self._test_call = test_call
 
+    def now(self) -> Instant:
+        """The time as everything here takes it."""
+        return self._clock.now()
+
     # --- events -----------------------------------------------------------------------------------------------------
 
     async def events(self, where: EventFilter, limit: int, cursor: Cursor | None) -> Page[Event]:
