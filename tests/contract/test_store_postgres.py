@@ -102,7 +102,7 @@ class PostgresStores:
         packed = pack_uuid(event)
         assert packed is not None
         await self.run(
-            "UPDATE hookseal.bodies SET sealed = substr(sealed, 1, length(sealed) - 1) || '\\x00'::bytea"
+            "UPDATE hookseal.bodies SET sealed = substr(sealed, 1, length(sealed) - 1)"
             " WHERE request = (SELECT request FROM hookseal.events WHERE id = $1::text::uuid)",
             event,
         )
