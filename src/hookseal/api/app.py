@@ -212,6 +212,7 @@ class _Path:
             limit=called.limit,
             cursor=called.cursor,
         )
+        assert operation.handler is not None, "an operation has a handler, or answers by itself"
         return _written(await operation.handler(call), operation, called.filters)
 
 

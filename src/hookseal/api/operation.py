@@ -94,7 +94,7 @@ class Operation:
     schema    of a good answer; None when it is not JSON, and `media_type` says what it is.
     is_strict  whether a parameter that it does not have is a fault. Probes and scrapers add what they like.
     asked_headers  headers that it reads.
-    answered_by  in place of `handler`: reads the request itself, and says in its own words what is wrong with it.
+    answered_by  given in place of `handler`: reads the request itself, and says in its own words what is wrong with it.
     faulty    of such an operation: the statuses of its own errors, and the schema that they share.
     problems  the problems of its own; those that every operation has are added by `openapi.py`.
     gate      how many calls of it may be under way at once, where that is bounded.
@@ -104,7 +104,7 @@ class Operation:
     method: str
     path: str
     summary: str
-    handler: Handler
+    handler: Handler | None = None
     path_parameters: tuple[Parameter, ...] = ()
     query: tuple[Parameter, ...] = ()
     is_paged: bool = False

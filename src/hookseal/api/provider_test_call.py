@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hookseal.api.gate import Gate
-from hookseal.api.operation import Answer, Body, Call, Operation
+from hookseal.api.operation import Body, Operation
 from hookseal.api.problem import INVALID_WEBHOOK
 from hookseal.api.schemas import ref
 from hookseal.egress.policy import MAX_URL
@@ -45,7 +45,6 @@ def operation(management: Management) -> Operation:
         method="POST",
         path=PATH,
         summary="ZignSec's test call: one signed POST to Url, with the key in Authorization. Authorization: the bare key.",
-        handler=_not_called,
         answered_by=answer,
         body=Body(lambda given: given, ref("WebhookTest")),
         schema=ref("WebhookTested"),
@@ -54,10 +53,6 @@ def operation(management: Management) -> Operation:
         is_strict=False,
         gate=Gate(_AT_ONCE),
     )
-
-
-async def _not_called(call: Call) -> Answer:
-    raise NotImplementedError
 
 
 async def _body(request: Request) -> bytes | None:
