@@ -1,8 +1,6 @@
 """`python -m hookseal` is `hookseal`."""
 
-import sys
-
-from hookseal.cli import main
+from hookseal.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

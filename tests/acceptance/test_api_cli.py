@@ -39,7 +39,7 @@ async def hookseal(*arguments: str, url: str | None = None, key: str | None = KE
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HOOKSEAL_")}
     environment = {**kept, **({"HOOKSEAL_URL": url} if url else {}), **({"HOOKSEAL_KEY": key} if key else {}), **more}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "import sys; from hookseal.cli import main; sys.exit(main())", *arguments),
+        *(sys.executable, "-c", "from hookseal.cli import run; run()", *arguments),
         env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

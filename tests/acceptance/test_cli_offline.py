@@ -280,3 +280,18 @@ def test_control_c_ends_in_130_without_a_word_of_python(tmp_path: Path) -> None:
         rest = process.stderr.read()
         assert process.wait(60) == 130
         assert b"Traceback" not in rest
+
+
+def test_the_program_ends_without_taking_the_interpreter_down_and_loses_no_output(tmp_path: Path) -> None:
+    """A native thread of the HTTP server that is still ending must not meet an interpreter that is going away."""
+    program = "import atexit; from hookseal.cli import run; atexit.register(print, 'taken down'); run()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "providers", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) >= 4

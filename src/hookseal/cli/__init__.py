@@ -12,6 +12,8 @@ unless `--debug` is given before the command: the text of an unforeseen exceptio
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 from hookseal.errors import CannotDecide, ConfigurationError, HooksealError, Refused, StoreLocked, StoreMismatch
 
@@ -38,6 +40,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _told(error)
     return code
+
+
+def run() -> NoReturn:
+    """The program `hookseal`: run the command of `sys.argv` and end the process with its exit code.
+
+    The interpreter is not taken down. A native thread of the HTTP server may still be letting go of its last objects,
+    and one that asks for the interpreter while that is being taken down aborts the process: a run that had done all of
+    its work would end with SIGABRT. Whatever must be stored or closed is so when `main` returns.
+    """
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
 
 
 def _run(arguments: list[str]) -> int:
