@@ -366,20 +366,6 @@ async def test_a_resolver_that_hangs_holds_up_only_those_who_ask_for_that_name()
         release.set()
 
 
-async def test_there_are_only_so_many_look_ups_at_a_time() -> None:
-    release = threading.Event()
-
-    def lookup(host: str) -> Sequence[str]:
-        release.wait(BOUND_S)
-        return ["127.0.0.1"]
-
-    async with a_client(lookup=lookup, limits=Limits(name_s=0.5)) as client:
-        names = [f"http://n{number}.test/" for number in range(MAX_LOOKUPS + 1)]
-        outcomes = await asyncio.gather(*(client.call("POST", name) for name in names))
-        assert [reason(outcome) for outcome in outcomes].count(R.DNS_ERROR) == 1
-        release.set()
-
-
 async def test_nobody_listening_is_a_refused_connection() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
