@@ -78,6 +78,10 @@ class Claiming:
         return [Leased(row[1], delivery_id(row[1]), *row[2:]) for row in sorted(rows, key=lambda row: int(row[0]))]
 
 
+def claimed_leases(_: Claim, leased: Sequence[Leased]) -> Mapping[DeliveryId, Lease]:
+    return {one.id: one.lease for one in leased}
+
+
 async def record(transaction: Transaction, results: Sequence[Result]) -> Sequence[bool]:
     """Results for one delivery are judged one after the other: of two under one lease, the first one counts."""
     recorded = [False] * len(results)
@@ -135,6 +139,13 @@ async def release(transaction: Transaction, holds: Sequence[Hold]) -> Sequence[N
     for hold in holds:
         packed, leases = _held(hold)
         await transaction.run("release_leases", packed, leases, hold.due_at, transaction.node_now)
+    return [None] * len(holds)
+
+
+async def release_adrift(transaction: Transaction, holds: Sequence[Hold]) -> Sequence[None]:
+    for hold in holds:
+        packed, leases = _held(hold)
+        await transaction.run("release_adrift", packed, leases, hold.due_at, transaction.node_now)
     return [None] * len(holds)
 
 

@@ -234,6 +234,22 @@ UPDATE deliveries SET
 FROM unnest($1::uuid[], $2::bigint[]) AS held (id, lease)
 WHERE deliveries.id = held.id AND deliveries.lease = held.lease AND state = 'pending';
 
+-- release_adrift --
+-- Give leases back that nobody holds. Rows that others have locked are passed over: they are about to change, or the
+-- server still works at what it was asked to over a connection that is gone. PostgreSQL only: no answer of SQLite's is
+-- lost on the way.
+UPDATE deliveries SET
+    lease = NULL, due_at = $3::bigint + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $4::bigint, 0)
+FROM (
+    SELECT deliveries.id
+    FROM deliveries JOIN unnest($1::uuid[], $2::bigint[]) AS held (id, lease)
+        ON deliveries.id = held.id AND deliveries.lease = held.lease
+    WHERE state = 'pending'
+    ORDER BY deliveries.id
+    FOR NO KEY UPDATE OF deliveries SKIP LOCKED
+) AS free
+WHERE deliveries.id = free.id;
+
 -- bury --
 -- Leased deliveries whose events cannot be read can never be sent.
 UPDATE deliveries SET state = 'dead', due_at = NULL, lease = NULL, ended_at = $3, last_reason = $4

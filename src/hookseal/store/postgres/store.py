@@ -9,7 +9,7 @@ all nodes share: each transaction sends what this node's clock says, and the sta
 clock is ten minutes off asks for "due in 5 s" and gets that.
 
 On a crash: the server undoes what was not committed. Leases of a node that died end by themselves, within their 60 s;
-nobody can end them earlier, because the other nodes are alive.
+nobody can end them earlier, because the other nodes are alive. A node that lives gives its own back: see `adrift`.
 """
 
 import secrets
@@ -44,7 +44,8 @@ from hookseal.store.port import (
     StoredEvent,
 )
 from hookseal.store.postgres import expiring, keeping, leasing, quarantining, rewrapping
-from hookseal.store.postgres.accepting import accept, prepare
+from hookseal.store.postgres.accepting import accept, born_leased, prepare
+from hookseal.store.postgres.adrift import Adrift
 from hookseal.store.postgres.connection import Hosts
 from hookseal.store.postgres.expiring import Expiring
 from hookseal.store.postgres.keeping import Keep
@@ -103,13 +104,15 @@ class PostgresStore:
             self._hosts.connect,
             self._node_now,
             self._quarantining.forget,
+            lambda leases: self._adrift.note(leases),
             connections=writers,
             max_waiting=max_waiting,
             max_waiting_bytes=max_waiting_bytes,
         )
+        self._adrift = Adrift(self._give_back)
         self._reading = Reading(self._sealer)
         self._readers = Readers(self._hosts.connect, readers)
-        self._accept = Handler("accept", 0, accept)
+        self._accept = Handler("accept", 0, accept, leases=born_leased)
         self._record = Handler("record", 1, leasing.record, Step.RECORDED)
         self._quarantine = Handler("quarantine", 2, self._quarantining.apply)
         self._renew = Handler("renew", 3, leasing.renew)
@@ -122,7 +125,8 @@ class PostgresStore:
         self._expire = Handler("expire", 12, Expiring(self._quarantining).apply, Step.EXPIRED)
         self._rewrap = Handler("rewrap", 13, rewrapping.rewrap, Step.REWRAPPED)
         self._note_keys = Handler("note_keys", 14, rewrapping.note)
-        self._claim = Handler("claim_due", 10, Claiming(new_lease).apply)
+        self._claim = Handler("claim_due", 10, Claiming(new_lease).apply, leases=leasing.claimed_leases)
+        self._release_adrift = Handler("release_adrift", 15, leasing.release_adrift)
 
     def _node_now(self) -> Instant | None:
         return self._clock.now() if self._database_time else None
@@ -140,6 +144,7 @@ class PostgresStore:
         self._readers.start()
 
     async def close(self) -> None:
+        await self._adrift.stop()
         await self._writer.stop()
         await self._readers.stop()
 
@@ -165,7 +170,11 @@ class PostgresStore:
         leased: Sequence[Leased] = await self._writer.submit(self._claim, Claim(dict(free), now, lease_until))
         if not leased:
             return []
-        events = await self._readers.read(self._reading.events_of, [one.event for one in leased])
+        try:
+            events = await self._readers.read(self._reading.events_of, [one.event for one in leased])
+        except BaseException:
+            self._adrift.note({one.id: one.lease for one in leased})
+            raise
         unreadable = [(one.packed, one.lease) for one in leased if events.get(one.event) is None]
         if unreadable:
             await self._writer.submit(self._bury, Bury(unreadable, now))
@@ -185,6 +194,9 @@ class PostgresStore:
 
     async def release(self, leases: Mapping[DeliveryId, Lease], due_at: Instant) -> None:
         await self._writer.submit(self._release, Hold(dict(leases), due_at))
+
+    async def _give_back(self, leases: Mapping[DeliveryId, Lease]) -> None:
+        await self._writer.submit(self._release_adrift, Hold(leases, self._clock.now()))
 
     async def void_leases(self, now: Instant) -> int:
         """None: this store is not embedded. Other nodes hold leases, and those of a dead one lapse by themselves."""

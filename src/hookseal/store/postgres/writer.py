@@ -9,7 +9,7 @@ When it fails:
 - the connection, the server, a lock: everything in the batch fails with StoreUnavailable. A connection that broke is
   made anew by the next operation; while none can be had, operations fail at once, and it is tried again after at most
   1 s. A connection lost while COMMIT was under way leaves open whether it was committed: whoever was not answered sends
-  again, and the dedupe key tells.
+  again, and the dedupe key tells. Deliveries that it may have leased are held by nobody then; see `adrift`.
 - one operation's value: the batch is halved until the faulty operation stands alone, so that only it fails.
 - the tasks themselves: they fail all that waits and all that comes.
 No transaction is older than 5 s; then its connection is cut, and what waits behind it fails too.
@@ -18,7 +18,7 @@ No transaction is older than 5 s; then its connection is cut, and what waits beh
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -26,7 +26,9 @@ from hookseal import probe
 from hookseal.clock import Instant
 from hookseal.errors import HooksealError, StoreBusy, StoreError, StoreUnavailable
 from hookseal.logs import get_logger
+from hookseal.model import DeliveryId
 from hookseal.probe import Step
+from hookseal.store.port import Lease
 from hookseal.store.postgres.connection import Connection, Row
 from hookseal.store.postgres.faults import breaks_connection, code_of, concerns_all, fault_of, passes_at_once
 from hookseal.store.postgres.queries import QUERIES
@@ -60,12 +62,14 @@ class Handler(NamedTuple):
     A result that is a HooksealError is raised to its caller; it undoes nothing.
     rank       handlers of a batch run in this order.
     committed  announced after the commit of a batch that had such operations.
+    leases     of an argument and its outcome: the leases that nobody knows of when its caller is not told.
     """
 
     name: str
     rank: int
     apply: Callable[[Transaction, Sequence[Any]], Awaitable[Sequence[Any]]]
     committed: Step | None = None
+    leases: Callable[[Any, Any], Mapping[DeliveryId, Lease]] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +87,7 @@ class _Desk:
 
     connection: Connection | None = None
     task: "asyncio.Task[None] | None" = None
+    committing: bool = False
 
     @property
     def is_up(self) -> bool:
@@ -93,6 +98,7 @@ class Writer:
     """connect   opens a connection that may write.
     node_now  this node's clock, or None for all time; see `Transaction`.
     undone    called when a transaction was undone, so that handlers forget what they believed.
+    adrift    called with leases that may stand in the database and whose takers were not told of them.
     """
 
     def __init__(
@@ -100,6 +106,7 @@ class Writer:
         connect: Callable[[], Awaitable[Connection]],
         node_now: Callable[[], Instant | None],
         undone: Callable[[], None],
+        adrift: Callable[[Mapping[DeliveryId, Lease]], None],
         *,
         connections: int,
         max_waiting: int,
@@ -108,6 +115,7 @@ class Writer:
         self._connect = connect
         self._node_now = node_now
         self._undone = undone
+        self._adrift = adrift
         self._desks = [_Desk() for _ in range(connections)]
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
@@ -172,6 +180,7 @@ class Writer:
                 if batch := self._take():
                     await self._write(desk, batch)
                     _settle(batch)
+                    self._note_adrift([one for one in batch if one.future.cancelled() and not _failed(one)])
         except BaseException as crash:
             reason = f"the store's writer stopped: {type(crash).__name__}"
             raise
@@ -259,6 +268,8 @@ class Writer:
                     await self._write(desk, batch[:half])
                     await self._write(desk, batch[half:])
                     return
+                if desk.committing and breaks_connection(error):
+                    self._note_adrift(batch)
                 for operation in batch:
                     operation.outcome = fault_of(error, operation.handler.name)
                 if concerns_all(error):
@@ -277,6 +288,7 @@ class Writer:
         if connection is None:
             raise StoreUnavailable("the database cannot be reached")
         transaction = Transaction(connection, self._node_now())
+        desk.committing = False
         await connection.execute(QUERIES["begin"])
         await probe.pause(Step.WRITE_BEGUN)
         groups: dict[Handler, list[_Operation]] = {}
@@ -288,11 +300,19 @@ class Writer:
             for operation, result in zip(group, results, strict=True):
                 operation.outcome = result
         await probe.pause(Step.COMMITTING)
+        desk.committing = True
         await connection.execute(QUERIES["commit"])
         await probe.pause(Step.COMMITTED)
         for handler in groups:
             if handler.committed is not None:
                 await probe.pause(handler.committed)
+
+    def _note_adrift(self, batch: Sequence[_Operation]) -> None:
+        for operation in batch:
+            if operation.handler.leases is not None and (
+                leases := operation.handler.leases(operation.argument, operation.outcome)
+            ):
+                self._adrift(leases)
 
     async def _undo(self, desk: _Desk, error: Exception) -> None:
         self._undone()
@@ -325,7 +345,11 @@ def _settle(batch: Sequence[_Operation]) -> None:
     for operation in batch:
         if operation.future.done():
             continue  # its caller was cancelled; the write happened all the same
-        if isinstance(operation.outcome, HooksealError):
+        if _failed(operation):
             operation.future.set_exception(operation.outcome)
         else:
             operation.future.set_result(operation.outcome)
+
+
+def _failed(operation: _Operation) -> bool:
+    return isinstance(operation.outcome, HooksealError)
