@@ -42,6 +42,8 @@ WRONG = {
         "signs no token",
     ),
     "no rate": ('signing = { scheme = "none" }\nrate_per_min = 0', "rate_per_min", "from 1"),
+    "a batch of another form": (f'as = "zignsec"\nsigning = {{ {KEY} }}\nbatch = 10', "batch", '"cloudevents" only'),
+    "a batch of nothing": ('signing = { scheme = "none" }\nbatch = 0', "batch", "from 1"),
     "signing left out": ("", "signing", "is missing"),
     "a scheme left out": (f"signing = {{ {KEY} }}", "signing.scheme", '"none"'),
     "a format that there is not": (f'as = "idenfy"\nformat = "yaml"\nsigning = {{ {KEY} }}', "format", "xml"),

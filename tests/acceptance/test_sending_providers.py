@@ -57,7 +57,7 @@ TIMEOUT_S = 30
 
 
 class Line:
-    """The way to a gateway. plan: what becomes of each POST: `lost` before it, `swallowed` answer, else passed."""
+    """The way to a gateway. plan: what becomes of each POST: `lost` before it, `swallowed` answer, `held` first, else passed."""
 
     def __init__(self, plan: Sequence[str]) -> None:
         self.plan = list(plan)
@@ -65,6 +65,11 @@ class Line:
         self.options: list[dict[str, str]] = []
         self.port = 0
         self.target = ""
+        self._held = self._gate = asyncio.Event()
+
+    def hold(self, held: asyncio.Event, gate: asyncio.Event) -> None:
+        """A POST that is to be `held` says so and passes when the gate is opened."""
+        self._held, self._gate = held, gate
 
     @property
     def url(self) -> str:
@@ -83,6 +88,9 @@ class Line:
                     fate = self.plan.pop(0) if self.plan else "passed"
                 else:
                     self.options.append(headers)
+                if fate == "held":
+                    self._held.set()
+                    await self._gate.wait()
                 answer = b"HTTP/1.1 500 Lost\r\nContent-Length: 0\r\n\r\n"
                 if fate != "lost" and self.target:
                     passed = await self._passed(raw, body)
@@ -131,6 +139,22 @@ async def recorded(number: int) -> AsyncIterator[asyncio.Event]:
     leave = probe.listen(heard)
     try:
         yield done
+    finally:
+        leave()
+
+
+async def delivered(here: Running, number: int) -> Sequence[dict[str, Any]]:
+    """The deliveries, when so many are delivered. One commit may record several, so each is a reason to look."""
+    loop, moved = asyncio.get_running_loop(), asyncio.Event()
+    leave = probe.listen(lambda step: loop.call_soon_threadsafe(moved.set) if step is Step.RECORDED else None)
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                moved.clear()
+                rows = (await here.get("/api/v1/deliveries"))["data"]
+                if sum(row["state"] == "delivered" for row in rows) >= number:
+                    return rows  # type: ignore[no-any-return]
+                await moved.wait()
     finally:
         leave()
 
@@ -211,6 +235,48 @@ async def test_sender_and_receiver_agree_through_a_lost_try_and_a_lost_answer(tm
                     await consent_was_asked(between, here)
     assert [sent for _, sent in between.posts] == [body] * 3
     CHECKED[provider](between.posts, secret)
+
+
+@pytest.mark.requirement("B21")
+async def test_a_batch_arrives_whole_after_a_lost_try_and_each_of_its_events_is_one_delivery(tmp_path: Path) -> None:
+    """The first event goes at once and its answer is kept back; what is published meanwhile goes in one call."""
+    signing = SigningSettings(scheme="", options=audience("bankid_antifraud"))
+    gate, first, number = asyncio.Event(), asyncio.Event(), 20
+    async with line("held", "lost", "swallowed") as between:
+        between.hold(first, gate)
+        given = sender(
+            tmp_path, "bankid_antifraud", f"{between.url}/in/there", signing=signing, batch=50, concurrency=1
+        )
+        async with running(given) as here:
+            there = SourceSettings(
+                id=SourceId("there"),
+                provider=ProviderId("bankid_antifraud"),
+                options={"audience": AUDIENCE, "jwks_url": here.url + KEYS},
+            )
+            async with running(settings(tmp_path, "receiver", sources=(there,))) as receiver:
+                between.target = receiver.url
+                await here.gateway.subscriptions.ask(EndpointId("partner"))
+                for one in range(1 + number):
+                    alarm = ALARM.replace(b'"a-1"', b'"a-%d"' % one)
+                    answer = await here.post("/in/in", alarm, [("Content-Type", "application/cloudevents+json")])
+                    assert answer.status == 202
+                    if one == 0:
+                        async with asyncio.timeout(TIMEOUT_S):
+                            await first.wait()
+                gate.set()
+                rows = await delivered(here, 1 + number)
+                events = await receiver.events("there")
+                assert len(events) == 1 + number
+                assert {event["data"]["payload"]["id"] for event in events} == {f"a-{n}" for n in range(1 + number)}
+                assert sorted((row["state"], row["attempt_count"]) for row in rows) == [
+                    ("delivered", 1),
+                    *[("delivered", 3)] * number,
+                ]
+    headers, body = between.posts[1]
+    assert headers["content-type"] == "application/cloudevents-batch+json; charset=utf-8"
+    assert [event["id"] for event in json.loads(body)] == [f"a-{n}" for n in range(1, 1 + number)]
+    assert [body for _, body in between.posts[1:]] == [body] * 3
+    as_bankid(between.posts, b"")
 
 
 def as_zignsec(posts: list[tuple[dict[str, str], bytes]], secret: bytes) -> None:

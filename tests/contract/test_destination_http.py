@@ -19,13 +19,13 @@ from hookseal import catalogue
 from hookseal.clock import plus, to_unix
 from hookseal.delivery.endpoint import Endpoint
 from hookseal.destinations.http import HttpDestination, original_problem, signer
-from hookseal.destinations.port import Answered, Failed, Rejected
+from hookseal.destinations.port import Answered, Failed, Parcel, Rejected
 from hookseal.destinations.registry import destinations
 from hookseal.egress.client import GuardedClient
 from hookseal.egress.policy import EgressPolicy
 from hookseal.errors import ConfigurationError
 from hookseal.message import Request
-from hookseal.model import EndpointId, ProviderId
+from hookseal.model import DeliveryId, EndpointId, ProviderId
 from hookseal.schemes.verdict import Keys, Proven
 from hookseal.settings import SigningSettings
 
@@ -124,6 +124,28 @@ async def test_a_post_is_whole_signed_and_named() -> None:
         event = json.loads(body)
         assert (event["id"], event["type"]) == (parcel.event.id, "identity.verification.completed")
         assert event["data"]["payload"] == parcel.event.payload
+
+
+def many(number: int) -> list[Parcel]:
+    return [replace(Sample().parcel(), delivery=DeliveryId(f"msg_{one}")) for one in range(number)]
+
+
+@pytest.mark.requirement("B21")
+async def test_a_batch_is_signed_as_a_whole_and_named_by_what_is_in_it() -> None:
+    async with at_sink(batch=5) as (destination, sink):
+        names = []
+        for parcels in (many(3), many(3)[::-1], many(2), many(4)):
+            assert await destination.send_together(parcels, NOW) == Answered(status=200)
+            headers, body = sink.last
+            assert verifies(SECRET, headers, body)
+            assert headers["content-type"] == "application/cloudevents-batch+json; charset=utf-8"
+            assert [event["id"] for event in json.loads(body)] == [parcel.event.id for parcel in parcels]
+            names.append(headers["webhook-id"])
+        same, reordered, fewer, more = names
+        assert same == reordered, "the same deliveries in one call are the same message"
+        assert len({same, fewer, more}) == 3, "a receiver that drops repeats must not drop what came with other company"
+        await destination.send(many(1)[0], NOW)
+        assert (sink.last[0]["webhook-id"], len(json.loads(sink.last[1]))) == ("msg_0", 1)
 
 
 def verifies(secret: bytes, headers: dict[str, str], body: bytes) -> bool:

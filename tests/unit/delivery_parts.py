@@ -71,6 +71,8 @@ class Receiver:
         self.gate = asyncio.Event()
         self.gate.set()
         self.arrivals: asyncio.Queue[Parcel] = asyncio.Queue()
+        self.batches: asyncio.Queue[Sequence[Parcel]] = asyncio.Queue()
+        self.answer_together: Callable[[Sequence[Parcel]], Sent] = lambda parcels: Answered(status=200)
         self.came: list[tuple[Instant, Parcel]] = []
         self.inside = 0
         self.most_inside = 0
@@ -85,6 +87,12 @@ class Receiver:
             return self.answer(parcel)
         finally:
             self.inside -= 1
+
+    async def send_together(self, parcels: Sequence[Parcel], now: Instant) -> Sent:
+        """What came together is in `batches`; `answer_together` says what is answered."""
+        self.batches.put_nowait(parcels)
+        await self.gate.wait()
+        return self.answer_together(parcels)
 
     async def arrived(self, number: int = 1) -> list[Parcel]:
         return [await soon(self.arrivals.get()) for _ in range(number)]

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -383,6 +384,26 @@ async def test_bankid_posts_a_structured_cloudevent_with_a_bearer_token() -> Non
         assert event["source"]
         assert event["id"]
         assert one.one("authorization").startswith("Bearer ")
+
+
+def three() -> list[Parcel]:
+    given = [published("no.bankid.antifraud.alarm.dispatch.v2", {"code": f"ID0{number}"}) for number in range(3)]
+    return [replace(one, delivery=DeliveryId(f"msg_{number}")) for number, one in enumerate(given)]
+
+
+@pytest.mark.requirement("B21", "B23")
+async def test_a_batch_is_an_array_of_the_same_events_under_one_fresh_token() -> None:
+    async with sending("bankid_antifraud", None, "signing", signing=BANKID) as (single, capture):
+        alone = [json.loads((await caught(single, capture, one)).body) for one in three()]
+    async with sending("bankid_antifraud", None, "signing", signing=BANKID, batch=10) as (destination, capture):
+        assert await destination.send_together(three(), NOW) == Answered(status=200)
+        one = await capture.next()
+        assert one.one("content-type") == "application/cloudevents-batch+json; charset=utf-8"
+        assert one.one("authorization").startswith("Bearer ")
+        assert json.loads(one.body) == alone
+        first = await caught(destination, capture, three()[0])
+        assert first.one("content-type") == "application/cloudevents-batch+json; charset=utf-8"
+        assert json.loads(first.body) == alone[:1]
 
 
 @pytest.mark.requirement("B16")

@@ -115,6 +115,7 @@ _ENDPOINT: Mapping[str, Schema] = {
     "as": _or_null(_STRING),
     "handshake": _STRING,
     "rate_per_min": _or_null(_COUNT),
+    "batch": _COUNT,
     "consent": _or_null({"type": "string", "enum": [one.value for one in State]}),
 }
 

@@ -13,6 +13,9 @@ from hookseal.settings import EndpointSettings, HandshakeSettings, SigningSettin
 LONGEST_TRY_S = 30.0
 """No try may take longer. A lease lasts twice that, so that it always covers the try that it was taken for."""
 
+BATCH_FORMAT = "cloudevents"
+"""The one format that has a form for several events: an array, `application/cloudevents-batch+json`."""
+
 _MAX_CONCURRENCY = 1024
 
 
@@ -25,6 +28,7 @@ class Endpoint:
     headers         the operator's own, sent with every try; they may hold credentials.
     acting_as       the provider that it sends as; None sends as ourselves.
     rate_per_min    how many tries may begin in any minute; a handshake may grant less.
+    batch           how many events one call may carry, as a JSON array; 1 sends each by itself, as no array.
     handshake       how it consents; until it has, nothing is sent to it.
     """
 
@@ -40,6 +44,7 @@ class Endpoint:
     concurrency: int = 16
     acting_as: ProviderId | None = None
     rate_per_min: int | None = None
+    batch: int = 1
     handshake: HandshakeSettings = field(default=HandshakeSettings())
 
     @property
@@ -65,6 +70,8 @@ def build(row: EndpointSettings) -> Endpoint:
         raise ConfigurationError(place, "timeout_s", f"give more than 0 and at most {LONGEST_TRY_S:g} seconds")
     if not 1 <= row.concurrency <= _MAX_CONCURRENCY:
         raise ConfigurationError(place, "concurrency", f"give 1 to {_MAX_CONCURRENCY}")
+    if row.batch > 1 and row.format != BATCH_FORMAT:
+        raise ConfigurationError(place, "batch", f'is for the format "{BATCH_FORMAT}" only; leave it out')
     if problem := check_headers(row.headers):
         raise ConfigurationError(place, "headers", problem)
     return Endpoint(
@@ -80,5 +87,6 @@ def build(row: EndpointSettings) -> Endpoint:
         concurrency=row.concurrency,
         acting_as=row.acting_as,
         rate_per_min=row.rate_per_min,
+        batch=row.batch,
         handshake=row.handshake,
     )

@@ -14,6 +14,8 @@ Theory of operation
   the store refuses it (`record` is False), and that is counted.
 - A crash loses nothing: leases lapse (or are voided at the next start of an embedded store) and the deliveries are due
   again. What had been sent and not recorded is sent twice; receivers tell by `webhook-id`.
+- An endpoint with `batch` is sent what waits for it in one call; the answer counts for each delivery of it. When such a
+  call is refused for good, nothing is recorded and each goes by itself, so that none is buried for its neighbour.
 - A lane with a rate leases no more than a minute's worth; `_open_lanes` starts the next try when its turn comes. The
   rate is this process's: it is not remembered over a restart, and of several nodes each has its own.
 - A lane whose endpoint has not consented leases nothing: its deliveries wait in the store until `admit`.
@@ -23,16 +25,18 @@ Theory of operation
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import repeat
 from random import Random
 
 from hookseal.clock import Clock, Instant, plus, seconds_between
 from hookseal.delivery.endpoint import LONGEST_TRY_S, Endpoint
-from hookseal.delivery.lane import Held, Lane, Shared
+from hookseal.delivery.lane import Held, Lane, Shared, Try
 from hookseal.delivery.observer import Observer, Silence
 from hookseal.delivery.outcome import (
     DOUBTFUL,
     LOST_TOO_OFTEN,
     endpoint_lives,
+    is_final,
     judge,
     losses_unexplained,
     lost_too_often,
@@ -89,6 +93,7 @@ class Engine:
         self._plan = Plan(())
         self._lanes: dict[EndpointId, Lane] = {}
         self._held: dict[DeliveryId, Held] = {}
+        self._tries: set[Try] = set()
         self._shared: dict[EventId, Shared] = {}
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
@@ -194,9 +199,9 @@ class Engine:
         if not await self._settled(grace_s):
             self._hurried = True
             await asyncio.sleep(0)  # a task that has not begun could not clean up after itself
-            for held in self._held.values():
-                if held.started is not None and held.task is not None:
-                    held.task.cancel()
+            for one in self._tries:
+                if one.task is not None:
+                    one.task.cancel()
             await self._settled(_LAST_S)
         await self._release([held for lane in self._lanes.values() for held in self._drop_waiting(lane)])
         self._ended.set()
@@ -335,23 +340,19 @@ class Engine:
     def _feed(self, lane: Lane) -> None:
         """Start tries while the lane has free slots."""
         while self._running and lane.is_open and lane.waiting and lane.has_slot:
-            held, now = lane.waiting[0], self._clock.now()
-            left_s = seconds_between(now, held.until)
-            if 0 < left_s < lane.endpoint.timeout_s + COVER_S:
-                return  # the next heartbeat renews it, or finds that it is lost
-            lane.waiting.popleft()
-            if left_s <= 0:
-                self._let_go(held)
+            now = self._clock.now()
+            while lane.waiting and lane.waiting[0].until <= now:
+                self._let_go(lane.waiting.popleft())
                 lane.more = True
-                continue
+            together = lane.next(now, COVER_S)
+            if not together:
+                return
             if not lane.may_start(now):
                 self._paced.set()
-                lane.waiting.appendleft(held)
                 return
-            lane.note_start(now)
-            lane.sending += 1
-            held.started = self._clock.monotonic()
-            held.task = asyncio.create_task(self._carry(held))
+            one = lane.begin(together, now, self._clock.monotonic())
+            self._tries.add(one)
+            one.task = asyncio.create_task(self._carry(one))
 
     async def _open_lanes(self) -> None:
         """Start tries that a rate held up, as their turns come."""
@@ -366,59 +367,75 @@ class Engine:
             wait_s = seconds_between(now, min(opening)) if opening else None
             await self._clock.wait(self._paced, wait_s)
 
-    async def _carry(self, held: Held) -> None:
-        """One delivery from its slot to its record."""
-        started_at, started = self._clock.now(), held.started or 0.0
+    async def _carry(self, one: Try) -> None:
+        """One call from its slot to the records of what it carried."""
+        started_at, lane = self._clock.now(), one.lane
+        mine: Sequence[Held] = one.carried
         try:
             try:
-                sent = await self._send(held, started_at)
+                sent = await self._send(one, started_at)
             finally:
-                held.started = None
-                held.lane.sending -= 1
-                self._feed(held.lane)
+                self._tries.discard(one)
+                lane.sending -= 1
+                self._feed(lane)
             if isinstance(sent, Stopped):
-                await self._release([held])
+                await self._release(mine)
+            elif len(mine) > 1 and is_final(lane.endpoint.policy, sent):
+                mine, apart = (), mine
+                await self._part(lane, apart)
             else:
-                await self._settle(held, sent, started_at, self._clock.monotonic() - started)
-        except Exception as error:  # noqa: BLE001 - a fault of ours with one delivery; its lease lapses
-            self._observer.broke(held.claim.endpoint, "carry", type(error).__name__)
+                await self._settle(one, sent, started_at)
+        except Exception as error:  # noqa: BLE001 - a fault of ours with one call; its leases lapse
+            self._observer.broke(lane.endpoint.id, "carry", type(error).__name__)
         finally:
-            self._let_go(held)
+            for held in mine:
+                self._let_go(held)
 
-    async def _settle(
-        self, held: Held, sent: Answered | Failed | Rejected, started_at: Instant, seconds: float
-    ) -> None:
-        result = judge(
-            held.lane.endpoint.policy,
-            held.claim,
-            sent,
-            lease=held.lease,
-            started_at=started_at,
-            ended_at=self._clock.now(),
-            seconds=seconds,
-            jitter=self._random.random(),
-        )
+    async def _part(self, lane: Lane, apart: Sequence[Held]) -> None:
+        """Send each by itself what was refused together."""
+        if not self._running or not lane.is_open or self._lanes.get(lane.endpoint.id) is not lane:
+            await self._release(apart)
+            return
+        lane.wait_alone(apart)
+        self._feed(lane)
+
+    async def _settle(self, one: Try, sent: Answered | Failed | Rejected, started_at: Instant) -> None:
+        """Record what came of the call for each delivery of it. Those of a batch come due again at the same time."""
+        ended_at, seconds = self._clock.now(), self._clock.monotonic() - one.started
+        jitter = self._random.random()
+        results = [
+            judge(
+                one.lane.endpoint.policy,
+                held.claim,
+                sent,
+                lease=held.lease,
+                started_at=started_at,
+                ended_at=ended_at,
+                seconds=seconds,
+                jitter=jitter,
+            )
+            for held in one.carried
+        ]
+        await asyncio.gather(*map(self._conclude, one.carried, results, repeat(seconds)))
+
+    async def _conclude(self, held: Held, result: Result, seconds: float) -> None:
         if await self._record(held, result):
             self._let_go(held)
-            reason = result.attempt.reason
-            self._observer.attempted(held.claim.endpoint, held.claim.id, result.state, reason, seconds)
+            self._observer.attempted(held.claim.endpoint, held.claim.id, result.state, result.attempt.reason, seconds)
             self._note_due(result.due_at)
 
-    async def _send(self, held: Held, now: Instant) -> Sent:
-        claim = held.claim
+    async def _send(self, one: Try, now: Instant) -> Sent:
+        lane = one.lane
         try:
-            parcel = Parcel(
-                delivery=claim.id,
-                endpoint=claim.endpoint,
-                attempt=claim.attempts + 1,
-                event=self._normalised(held),
-                stored=claim.event,
-            )
+            parcels = [self._parcel(held) for held in one.carried]
             reach(Step.SENDING)
-            sent = await held.lane.destination.send(parcel, now)
+            if len(parcels) == 1:
+                sent = await lane.destination.send(parcels[0], now)
+            else:
+                sent = await lane.destination.send_together(parcels, now)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if held.overdue and task is not None:
+            if one.overdue and task is not None:
                 task.uncancel()
                 sent = Failed(reason=AttemptReason.RESPONSE_TIMEOUT)
             elif not self._running and task is not None:
@@ -427,11 +444,23 @@ class Engine:
             else:
                 raise
         except Exception as error:  # noqa: BLE001 - one delivery's fault is one failed try, never the loop's end
-            self._observer.broke(claim.endpoint, "send", type(error).__name__)
-            sent = Failed(reason=AttemptReason.CONFIG_ERROR)
+            self._observer.broke(lane.endpoint.id, "send", type(error).__name__)
+            # Of several, nobody knows whose fault it is until each has been sent by itself.
+            broken = Failed if len(one.carried) == 1 else Rejected
+            sent = broken(reason=AttemptReason.CONFIG_ERROR)
         reach(Step.SENT)
-        held.lane.slow_start.note(lives=endpoint_lives(sent), allowed=held.lane.endpoint.concurrency)
+        lane.slow_start.note(lives=endpoint_lives(sent), allowed=lane.endpoint.concurrency)
         return sent
+
+    def _parcel(self, held: Held) -> Parcel:
+        claim = held.claim
+        return Parcel(
+            delivery=claim.id,
+            endpoint=claim.endpoint,
+            attempt=claim.attempts + 1,
+            event=self._normalised(held),
+            stored=claim.event,
+        )
 
     def _normalised(self, held: Held) -> Event:
         """The event, made once though it goes to many endpoints."""
@@ -515,16 +544,16 @@ class Engine:
                 held.until = until
                 continue
             held.gone = True
-            if held.task is None:
+            if held.trying is None:
                 held.lane.waiting.remove(held)
                 self._let_go(held)
 
     def _cut_off_overdue(self) -> None:
         limit = self._clock.monotonic() - OVERDUE_S
-        for held in self._held.values():
-            if held.started is not None and held.started <= limit and held.task is not None and not held.overdue:
-                held.overdue = True
-                held.task.cancel()
+        for one in self._tries:
+            if one.started <= limit and one.task is not None and not one.overdue:
+                one.overdue = True
+                one.task.cancel()
 
     def _drop_waiting(self, lane: Lane) -> list[Held]:
         dropped = list(lane.waiting)

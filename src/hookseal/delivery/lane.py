@@ -3,18 +3,26 @@
 Every delivery that this node has leased is a `Held` in exactly one lane. It waits, is being sent, or has been sent and
 is being recorded. The bound of a lane is on all three together, and on the slots reserved for deliveries that are being
 stored at the moment; it is the lane's own, so that a dead endpoint fills its own lane and nobody else's.
+
+A slot is one call, a `Try`. It carries one delivery, or up to `batch` where the endpoint takes several at once: those
+that wait when a slot is free go together, and nothing is held back so that a batch may fill.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
-from hookseal.clock import Instant
+from hookseal.clock import Instant, seconds_between
 from hookseal.delivery.endpoint import Endpoint
 from hookseal.delivery.pace import Pace
 from hookseal.delivery.slow_start import SlowStart
 from hookseal.destinations.port import Destination
 from hookseal.model import Event
 from hookseal.store.port import Claimed, Lease
+
+BATCH_BYTES = 256 * 1024
+"""What the bodies of one batch may come to, as received. Written out with the claims read in it an event is some three
+times as long, and receivers take a megabyte as a rule."""
 
 
 class Shared:
@@ -31,13 +39,13 @@ class Held:
     """A leased delivery in this process.
 
     until     when the lease ends, as last renewed.
-    suspect   holders have died with it; no second such delivery is in flight in its lane.
-    started   monotonic time at which sending began; None before and after.
-    overdue   the try has passed every deadline and is being cut off.
+    suspect   holders have died with it; no second such delivery is in flight in its lane, and none shares its call.
+    alone     a batch with it was refused for good: it is sent by itself, since another may have been the cause.
+    trying    the call that carries it, until the result is recorded; None while it waits.
     gone      the lease is lost or given back: whatever comes of the try, it is not ours to record.
     """
 
-    __slots__ = ("bytes", "claim", "gone", "lane", "lease", "overdue", "shared", "started", "suspect", "task", "until")
+    __slots__ = ("alone", "bytes", "claim", "gone", "lane", "lease", "shared", "suspect", "trying", "until")
 
     def __init__(self, claim: Claimed, lane: "Lane", shared: Shared, until: Instant, suspect: bool) -> None:
         self.claim = claim
@@ -47,10 +55,28 @@ class Held:
         self.until = until
         self.suspect = suspect
         self.bytes = len(claim.event.body)
-        self.started: float | None = None
-        self.overdue = False
+        self.alone = False
         self.gone = False
+        self.trying: Try | None = None
+
+
+class Try:
+    """One call under way, and what it carries.
+
+    started  monotonic time at which it began.
+    overdue  it has passed every deadline and is being cut off.
+    """
+
+    __slots__ = ("carried", "lane", "overdue", "started", "task")
+
+    def __init__(self, lane: "Lane", carried: Sequence[Held], started: float) -> None:
+        self.lane = lane
+        self.carried = carried
+        self.started = started
+        self.overdue = False
         self.task: asyncio.Task[None] | None = None
+        for held in carried:
+            held.trying = self
 
 
 class Lane:
@@ -92,12 +118,16 @@ class Lane:
         if not self.is_open:
             return 0
         backlog = self._backlog if self._bytes < self._budget_bytes else 0
-        return max(self._bounded(self.endpoint.concurrency + backlog) - self._held - self.reserved, 0)
+        return max(self._bounded(self._slots + backlog) - self._held - self.reserved, 0)
+
+    @property
+    def _slots(self) -> int:
+        return self.endpoint.concurrency * self.endpoint.batch
 
     def _bounded(self, places: int) -> int:
         """No more is leased than the rate lets go in a minute, so that no lease is held for much longer than that."""
         rate = self._pace.per_minute
-        return places if rate is None else min(places, rate)
+        return places if rate is None else min(places, rate * self.endpoint.batch)
 
     @property
     def appetite(self) -> int:
@@ -107,8 +137,42 @@ class Lane:
         if self.careful:
             return 0 if self.suspects or not self.room else 1
         room = self.room
-        full = self._bounded(self.endpoint.concurrency + self._backlog)
+        full = self._bounded(self._slots + self._backlog)
         return room if room * 2 >= full or not self.waiting else 0
+
+    def next(self, now: Instant, cover_s: float) -> list[Held]:
+        """What the next call would carry, from the head of the line. Empty also while the first must wait for the
+        heartbeat that renews its lease, or finds that it is lost.
+
+        cover_s  what a lease must have left beyond the endpoint's timeout.
+        """
+        together: list[Held] = []
+        size = 0
+        for held in self.waiting:
+            if seconds_between(now, held.until) < self.endpoint.timeout_s + cover_s:
+                break
+            size += held.bytes
+            by_itself = held.alone or held.suspect
+            if together and (by_itself or size > BATCH_BYTES):
+                break
+            together.append(held)
+            if by_itself or len(together) == self.endpoint.batch:
+                break
+        return together
+
+    def begin(self, together: Sequence[Held], now: Instant, started: float) -> Try:
+        """The call begins with what `next` told: a slot and a place in the rate are taken."""
+        for _ in together:
+            self.waiting.popleft()
+        self._pace.note(now)
+        self.sending += 1
+        return Try(self, together, started)
+
+    def wait_alone(self, again: Sequence[Held]) -> None:
+        """Put deliveries back to the head of the line, each to be sent by itself."""
+        for held in reversed(again):
+            held.trying, held.alone = None, True
+            self.waiting.appendleft(held)
 
     def use(self, endpoint: Endpoint, destination: Destination) -> None:
         """Go on with changed settings. What was consented to for another URL counts for nothing."""

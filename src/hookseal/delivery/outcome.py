@@ -26,6 +26,11 @@ def endpoint_lives(sent: Sent) -> bool | None:
     return None if isinstance(sent, Rejected | Stopped) or sent.reason is AttemptReason.CONFIG_ERROR else False
 
 
+def is_final(policy: RetryPolicy, sent: Sent) -> bool:
+    """Whether the endpoint, or we ourselves, will not have it however often it is sent."""
+    return isinstance(sent, Rejected) or (isinstance(sent, Answered) and sent.status in policy.permanent)
+
+
 def judge(
     policy: RetryPolicy,
     claim: Claimed,

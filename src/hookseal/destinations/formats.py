@@ -7,7 +7,7 @@ again from what we read.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -25,6 +25,7 @@ from hookseal.schemes.minify import minified
 from hookseal.store.port import StoredEvent
 
 CLOUDEVENTS_TYPE = "application/cloudevents+json; charset=utf-8"
+BATCH_TYPE = "application/cloudevents-batch+json; charset=utf-8"
 JSON_TYPE = "application/json"
 XML_TYPE = "application/xml; charset=utf-8"
 
@@ -85,6 +86,12 @@ def render_as(
         case other:
             rendered = render(other, event, stored, source, xml_root=PAYLOAD_ROOT)
     return Rendered(rendered.body, (*_headers_as(preset, event), *rendered.headers))
+
+
+def as_batch(events: Sequence[Rendered]) -> Rendered:
+    """CloudEvents of one call as the JSON array that the batched content mode of their HTTP binding is. At least one."""
+    headers = tuple((name, value) for name, value in events[0].headers if name != "Content-Type")
+    return Rendered(b"[" + b",".join(event.body for event in events) + b"]", (*headers, ("Content-Type", BATCH_TYPE)))
 
 
 def _own_cloudevent(event: Event, stored: StoredEvent) -> bytes:

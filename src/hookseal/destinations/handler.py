@@ -6,7 +6,7 @@ event's id is the same each time. What it raises is counted, never shown: the te
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from hookseal.clock import Instant
 from hookseal.delivery.endpoint import Endpoint
@@ -42,6 +42,15 @@ def endpoint_of(
 class HandlerDestination:
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
+
+    async def send_together(self, parcels: Sequence[Parcel], now: Instant) -> Sent:
+        """One after the other until one fails; the earlier ones then run again, as a handler must bear."""
+        sent: Sent = Answered(status=200)
+        for parcel in parcels:
+            sent = await self.send(parcel, now)
+            if not isinstance(sent, Answered):
+                break
+        return sent
 
     async def send(self, parcel: Parcel, now: Instant) -> Sent:
         """A handler that returns has the event; 200 stands for that in the list of attempts."""

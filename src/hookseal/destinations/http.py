@@ -4,12 +4,16 @@ It decides which headers a POST carries. It knows no retries, and opens no socke
 Where names meet, the later of these counts: the endpoint's own headers, `webhook-id` and `webhook-timestamp`, what the
 format brings (for `original` the provider's own proof, unchanged), our signature.
 
+A batch has the same headers as one event has. Its `webhook-id` is made of the ids of its deliveries: the same call tried
+again has the same id, and a call with other company another one, so that no receiver takes it for a repeat.
+
 An endpoint that acts as a provider gets that provider's headers and none of ours: no `webhook-id`, no
 `webhook-timestamp`. Its tries are then the same bytes each time where the provider signs no time, and its receiver
 tells repeats as it does with the provider, by the body or by what stands in it.
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 
 from hookseal import __version__, catalogue
 from hookseal.catalogue import Provider
@@ -17,7 +21,7 @@ from hookseal.clock import Instant, to_unix
 from hookseal.delivery import presets
 from hookseal.delivery.endpoint import Endpoint
 from hookseal.delivery.presets import UNSIGNED
-from hookseal.destinations.formats import Rendered, render, render_as
+from hookseal.destinations.formats import Rendered, as_batch, render, render_as
 from hookseal.destinations.port import Answered, Failed, Parcel, Rejected, Sent
 from hookseal.destinations.signing import keys_of, signs_with_tokens
 from hookseal.destinations.signing import signer as signer
@@ -71,8 +75,11 @@ class HttpDestination:
         self._own.update((name.lower(), (name, value)) for name, value in endpoint.headers)
 
     async def send(self, parcel: Parcel, now: Instant) -> Sent:
+        return await self.send_together((parcel,), now)
+
+    async def send_together(self, parcels: Sequence[Parcel], now: Instant) -> Sent:
         try:
-            headers, body = self._written(parcel, now)
+            headers, body = self._written(parcels, now)
         except (HooksealError, ValueError, RecursionError):
             return Rejected(reason=AttemptReason.CONFIG_ERROR)
         came = await self._egress.call(
@@ -91,29 +98,36 @@ class HttpDestination:
                 self._providers[id] = None
         return self._providers[id]
 
-    def _written(self, parcel: Parcel, now: Instant) -> tuple[list[tuple[str, str]], bytes]:
+    def _written(self, parcels: Sequence[Parcel], now: Instant) -> tuple[list[tuple[str, str]], bytes]:
         """The headers and the body of this try. The signature is of this try's time."""
+        if self._endpoint.batch > 1:
+            rendered, id = as_batch([self._rendered(parcel) for parcel in parcels]), _id_of(parcels)
+        else:
+            (parcel,) = parcels
+            rendered, id = self._rendered(parcel), parcel.delivery
+        lines = dict(self._own)
+        if self._preset is None:
+            lines["webhook-id"] = ("webhook-id", id)
+            lines["webhook-timestamp"] = ("webhook-timestamp", str(int(to_unix(now))))
+        return self._proven(lines, rendered, id, now)
+
+    def _rendered(self, parcel: Parcel) -> Rendered:
         endpoint = self._endpoint
         provider = self._provider(parcel.event.provider)
         if provider is not None and original_problem(endpoint, provider) is not None:
             raise ConfigurationError(f"endpoint {endpoint.id}", "format", "sign, or choose another format")
-        lines = dict(self._own)
         if self._preset is None:
-            rendered = render(endpoint.format, parcel.event, parcel.stored, provider)
-            lines["webhook-id"] = ("webhook-id", parcel.delivery)
-            lines["webhook-timestamp"] = ("webhook-timestamp", str(int(to_unix(now))))
-        else:
-            rendered = render_as(self._preset, endpoint.format, parcel.event, parcel.stored, provider)
-        return self._proven(lines, rendered, parcel, now)
+            return render(endpoint.format, parcel.event, parcel.stored, provider)
+        return render_as(self._preset, endpoint.format, parcel.event, parcel.stored, provider)
 
     def _proven(
-        self, lines: dict[str, tuple[str, str]], rendered: Rendered, parcel: Parcel, now: Instant
+        self, lines: dict[str, tuple[str, str]], rendered: Rendered, id: str, now: Instant
     ) -> tuple[list[tuple[str, str]], bytes]:
         endpoint = self._endpoint
         lines.update((name.lower(), (name, value)) for name, value in rendered.headers)
         if self._signer is not None:
             request = Request(headers=headers_of(lines.values()), body=rendered.body, url=endpoint.url)
-            keys = self._token_keys() if self._has_tokens else keys_of(endpoint.signing.secrets, parcel.delivery)
+            keys = self._token_keys() if self._has_tokens else keys_of(endpoint.signing.secrets, id)
             signed = self._signer.sign(request, keys, now)
             lines.update((name.lower(), (name, value)) for name, value in signed)
         return list(lines.values()), rendered.body
@@ -122,3 +136,11 @@ class HttpDestination:
         if self._issuer is None:
             raise ConfigurationError(f"endpoint {self._endpoint.id}", "signing", "there is no issuer of tokens here")
         return self._issuer()
+
+
+def _id_of(parcels: Sequence[Parcel]) -> str:
+    """One delivery is called by its own id, several by what they come to, whatever their order."""
+    if len(parcels) == 1:
+        return parcels[0].delivery
+    ids = "\n".join(sorted(parcel.delivery for parcel in parcels))
+    return f"batch_{hashlib.sha256(ids.encode()).hexdigest()[:32]}"

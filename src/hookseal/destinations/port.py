@@ -1,6 +1,6 @@
 """Where an event goes. One try in, one of four outcomes out; the delivery engine does the rest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,6 +60,10 @@ Sent = Answered | Failed | Rejected | Stopped
 class Destination(Protocol):
     async def send(self, parcel: Parcel, now: Instant) -> Sent:
         """Try once. Never raises but CancelledError, which counts as Stopped."""
+        ...
+
+    async def send_together(self, parcels: Sequence[Parcel], now: Instant) -> Sent:
+        """Try several in one call, whose outcome is that of each; asked only where the endpoint has a `batch`."""
         ...
 
 

@@ -70,6 +70,7 @@ class Endpoint:
     acting_as: ProviderId | None
     handshake: str
     rate_per_min: int | None
+    batch: int
     consent: State | None = None
 
 
@@ -114,6 +115,7 @@ def endpoint(settings: EndpointSettings, origin: Origin = Origin.FILE) -> Endpoi
         acting_as=settings.acting_as,
         handshake=settings.handshake.kind,
         rate_per_min=settings.rate_per_min,
+        batch=settings.batch,
     )
 
 
@@ -135,6 +137,7 @@ def handler(one: delivery.Endpoint) -> Endpoint:
         acting_as=None,
         handshake="none",
         rate_per_min=None,
+        batch=1,
     )
 
 

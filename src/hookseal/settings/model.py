@@ -146,6 +146,7 @@ class EndpointSettings:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     acting_as: ProviderId | None = None
     rate_per_min: int | None = None
+    batch: int = 1
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
 

@@ -281,6 +281,15 @@ ROWS: Final[tuple[Row, ...]] = (
         "How many calls are begun in any minute at most, retries counted. Unset: no bound but what a handshake grants.",
         "calls per minute",
     ),
+    Row(
+        _OUT,
+        "batch",
+        Whole(1, 5000),
+        "How many events one call may carry. From 2 on every call has a JSON array of CloudEvents "
+        "(`application/cloudevents-batch+json`), even for one event, and the answer counts for all of them; of a call "
+        "that is refused for good each event is sent once more by itself.",
+        "events",
+    ),
 )
 
 
