@@ -23,7 +23,7 @@ from hookseal.model import AttemptReason
 
 MAX_LOOKUPS = 64
 MAX_SLOW = 128
-"""At a time, of quick names and of slow ones. A look-up that hangs is a thread and about 50 KiB."""
+"""At a time, of quick names and of slow ones."""
 SLOW_S = 0.5
 _SLOW_KNOWN = 4096
 
