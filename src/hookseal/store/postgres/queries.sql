@@ -168,6 +168,8 @@ FROM unnest($1::uuid[], $2::int[]) AS given (id, many) WHERE events.id = given.i
 -- Lease what is due at some endpoints, the longest due first; skips rows that other nodes hold. One that still has a
 -- lease lost it by running out of time: that is a loss. One statement for what SQLite does in three, because rows are
 -- locked as they are found. $1 endpoints, $2 how many of each, $3 fresh leases, as many as could be taken at most.
+-- What was found is named once more as an array: how many `asked.free` are the planner cannot know and takes for a tenth of
+-- the table, which it would then read from end to end for each claim; of an array it expects few.
 WITH moment AS (
     SELECT coalesce((extract(epoch FROM now()) * 1000000)::bigint - $4::bigint, 0) AS shift
 ),
@@ -187,7 +189,7 @@ taken AS (
 UPDATE deliveries SET
     lease = ($3::bigint[])[taken.number], due_at = $6::bigint + taken.shift,
     losses = losses + (deliveries.lease IS NOT NULL)::int
-FROM taken WHERE deliveries.id = taken.id
+FROM taken WHERE deliveries.id = ANY (ARRAY(SELECT id FROM due)) AND deliveries.id = taken.id
 RETURNING
     taken.number, deliveries.id, deliveries.endpoint, deliveries.lease, deliveries.attempts, deliveries.losses,
     deliveries.first_attempt_at, deliveries.event;
