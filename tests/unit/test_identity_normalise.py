@@ -240,6 +240,57 @@ def test_other_bodies_are_known_without_the_header(body: Json, expected: tuple[s
     assert found.subject == subject
 
 
+@pytest.mark.parametrize(
+    ("body", "header", "expected", "reasons"),
+    [
+        ({"monitoringId": "m", "alertStatus": "ACCEPTED"}, "", ("identity.screening.updated", "approved", False), ()),
+        ({"monitoringId": "m", "alertStatus": "DECLINED"}, "", ("identity.screening.updated", "declined", False), ()),
+        (
+            {"id": "i", "companyName": "UAB", "approvalStatus": "APPROVED"},
+            "",
+            ("company.verification.completed", "approved", True),
+            (),
+        ),
+        (
+            {"id": "i", "companyName": "UAB", "approvalStatus": "DENIED", "denyReason": "R"},
+            "",
+            ("company.verification.completed", "declined", True),
+            ("R",),
+        ),
+        (
+            {"id": "i", "companyName": "UAB", "approvalStatus": None},
+            "",
+            ("company.verification.completed", "unknown", True),
+            (),
+        ),
+        (
+            {"companyId": "c", "status": "CANCELED"},
+            "COMPANY_INFO_REQUEST",
+            ("company.verification.updated", "cancelled", False),
+            (),
+        ),
+        (
+            {"token": "t", "failReason": "F", "riskTags": ["UNTRUSTED_ENVIRONMENT"]},
+            "FACIAL_AUTHENTICATION",
+            ("identity.authentication.completed", "declined", True),
+            ("F", "UNTRUSTED_ENVIRONMENT"),
+        ),
+        (
+            {"token": "t", "failReason": None},
+            "FACIAL_AUTHENTICATION",
+            ("identity.authentication.completed", "unknown", False),
+            (),
+        ),
+    ],
+)
+def test_an_outcome_is_read_in_the_body_of_each_kind_that_tells_one(
+    body: Json, header: str, expected: tuple[str, str, bool], reasons: tuple[str, ...]
+) -> None:
+    found = event("idenfy", body, ("idenfy-event-type", header))
+    assert (said(found), found.reasons) == (expected, reasons)
+    assert found.subject != "t"  # a session's token is a secret and no subject
+
+
 def test_tags_are_the_reasons_each_once() -> None:
     body = changed(IDENFY, "status/fraudTags", ["FACE_IN_BLACKLIST", "FACE_IN_BLACKLIST"])
     body["status"]["mismatchTags"] = ["NAME", 7, None, {"a": 1}]
