@@ -205,6 +205,24 @@ def test_a_receiver_that_never_acknowledges_makes_it_fail(receiver: Receiver) ->
     assert "0 of 1 acknowledged" in run.stderr
 
 
+def test_variants_send_every_example(receiver: Receiver) -> None:
+    run = simulate("idenfy", "--to", receiver.url, "--secret", SECRET, "--variants")
+    assert run.returncode == 0
+    kinds = {got.headers["Idenfy-Event-Type"] for got in receiver.posts}
+    assert len(kinds) == 23
+    names = [line.split()[0] for line in simulate("idenfy", "--list").stdout.splitlines()]
+    assert {line.split()[0] for line in run.stdout.splitlines()} == set(names)
+    for got in receiver.posts:
+        assert got.headers["Idenfy-Signature"] == hmac.digest(SECRET.encode(), got.body, "sha256").hex()
+
+
+def test_an_unsigned_product_sends_no_proof(receiver: Receiver) -> None:
+    run = simulate("zignsec", "--to", receiver.url, "--unsigned", "--event", "sms-failed")
+    assert run.returncode == 0, run.stderr
+    assert [json.loads(got.body)["status"] for got in receiver.posts] == ["queued", "failed"]
+    assert all("X-ZignSec-Hmac-SHA256" not in got.headers for got in receiver.posts)
+
+
 def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
     receiver.answers = [302, 200]
     assert simulate("idenfy", "--to", receiver.url, "--secret", SECRET, "--speed", "100000").returncode == 0
@@ -251,6 +269,11 @@ def test_it_ends_without_a_word_when_nobody_reads_any_more(receiver: Receiver) -
         (["zignsec", "--to", "URL", "--secret", "s", "--event", "nonsense"], "--event"),
         (["zignsec", "--to", "URL", "--secret", "s", "--fault", "slow"], "--fault"),
         (["zignsec", "--to", "URL", "--secret", "s", "--assess", "--event", "sms"], "--assess"),
+        (["zignsec", "--to", "URL", "--secret", "s", "--assess", "--variants"], "--variants"),
+        (["zignsec", "--to", "URL", "--secret", "s", "--event", "sms", "--variants"], "--variants"),
+        (["seal_id", "--to", "URL", "--unsigned"], "--unsigned"),
+        (["zignsec", "--to", "URL", "--unsigned", "--secret", "s"], "--unsigned"),
+        (["zignsec", "--to", "URL", "--unsigned", "--fault", "wrong-secret"], "unsigned zignsec"),
         (["zignsec", "--to", "URL", "--secret", "s", "--json"], "--json"),
         (["zignsec", "--to", "URL", "--secret", "s", "--set", "mode=raw"], "--set mode"),
         (["zignsec", "--to", "URL", "--secret", "s", "--rate", "0"], "--rate"),
@@ -310,6 +333,16 @@ def settings_of(folder: Path, provider: str, options: dict[str, object]) -> Sett
         ("idenfy", "manual-review", 1, ["identity.verification.completed", "identity.verification.updated"]),
         ("bankid_antifraud", "batch", 2, ["risk.alarm.raised"] * 4),
         ("bankid_antifraud", "heartbeat", 1, ["other"]),
+        (
+            "seal_id",
+            "steps",
+            1,
+            [
+                "identity.verification.completed",
+                "identity.verification.started",
+                *["identity.verification.updated"] * 3,
+            ],
+        ),
     ],
 )
 async def test_the_gateway_accepts_what_is_sent(

@@ -219,3 +219,9 @@ async def test_a_longer_wait_that_was_asked_for_is_told() -> None:
 async def test_what_never_came_in_full_must_not_be_acknowledged(fault: Fault, status: int | None, right: bool) -> None:
     done, _, _ = await played("zignsec", fault, lambda number: Answer(status=status, reason="connect_reset"))
     assert done is right
+
+
+def test_what_would_come_next_is_told_by_the_providers_own_reading() -> None:
+    assert 410 not in SENDERS["idenfy"].policy.permanent  # its policy is `standard`, but it tries everything again
+    assert 410 not in SENDERS["zignsec"].policy.permanent
+    assert 404 in SENDERS["bankid_antifraud"].policy.permanent

@@ -69,8 +69,9 @@ class Stage:
     _known_refusal: str = ""
 
     def events(self, id: str) -> list[Event]:
-        """A new event of each example of one provider; each is made when it is called for."""
-        return [self._event(id, example) for example in examples_of(self.entries[id]).values()]
+        """A new event of each usual example of one provider; each is made when it is called for."""
+        examples = examples_of(self.entries[id]).values()
+        return [self._event(id, example) for example in examples if not example.is_variant]
 
     async def forge(self) -> str | None:
         """Send iDenfy's DENIED as APPROVED, under the signature of what it was. The reason why it was refused, or None."""

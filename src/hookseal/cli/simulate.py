@@ -27,6 +27,9 @@ def simulate(
         str | None, typer.Option(help="What signs, exactly as given; a private key in PEM for tokens.")
     ] = None,
     secret_file: Annotated[str | None, typer.Option(metavar="PATH", help="A file with exactly the secret.")] = None,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Sign nothing, where the provider has products that send so.")
+    ] = False,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the provider; @FILE reads a file."),
@@ -34,7 +37,10 @@ def simulate(
     event: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which example; --list shows them. Default: the first.")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many new events of it.")] = 1,
+    variants: Annotated[
+        bool, typer.Option("--variants", help="Every example: all statuses, kinds and odd bodies that --list shows.")
+    ] = False,
+    count: Annotated[int, typer.Option(min=1, help="How many new events of it, or of each.")] = 1,
     rate: Annotated[float | None, typer.Option(help="At most so many requests a second.")] = None,
     speed: Annotated[float, typer.Option(help="Makes the waits between tries so many times shorter.")] = 1.0,
     fault: Annotated[
@@ -72,8 +78,12 @@ def simulate(
         raise ConfigurationError(given.PLACE, "--to", "give the URL of the receiver")
     if (rate is not None and not 0 < rate <= 1_000_000) or not 0 < speed <= 1_000_000:
         raise ConfigurationError(given.PLACE, "--speed" if rate is None else "--rate", "give a number above 0")
-    if assess and (fault or event is not None or count != 1):
-        raise ConfigurationError(given.PLACE, "--assess", "sends what it needs; leave out --fault, --event and --count")
+    if assess and (fault or event is not None or variants or count != 1):
+        raise ConfigurationError(
+            given.PLACE, "--assess", "sends what it needs; leave out --fault, --event, --variants and --count"
+        )
+    if variants and event is not None:
+        raise ConfigurationError(given.PLACE, "--variants", "sends every example; leave out --event")
     if json_ and not assess:
         raise ConfigurationError(given.PLACE, "--json", "goes with --assess; leave it out")
     secrets = given.secrets([secret] if secret is not None else [], [secret_file] if secret_file is not None else [])
@@ -83,7 +93,16 @@ def simulate(
     import asyncio
 
     plan = _Plan(
-        entry, to, secrets[0] if secrets else None, given.options(set_ or ()), event, count, rate, speed, listen
+        entry,
+        to,
+        secret=secrets[0] if secrets else None,
+        unsigned=unsigned,
+        options=given.options(set_ or ()),
+        events=_all_of(entry) if variants else [] if event is None else [event],
+        count=count,
+        rate=rate,
+        speed=speed,
+        listen=listen,
     )
     faults = plan.faults(fault or ())
     try:
@@ -103,9 +122,11 @@ class _Plan:
         self,
         entry: "Provider",
         to: str,
+        *,
         secret: bytes | None,
+        unsigned: bool,
         options: dict[str, object],
-        event: str | None,
+        events: "Sequence[str]",
         count: int,
         rate: float | None,
         speed: float,
@@ -119,6 +140,7 @@ class _Plan:
         from hookseal.schemes.verdict import SigningKeys
         from hookseal.simulate.examples import examples_of
         from hookseal.simulate.issuer import Issuer
+        from hookseal.simulate.unsigned import Unsigned
 
         # The operator types the URL, so no address is denied; the grammar of URLs stays.
         self.policy = EgressPolicy(allow=("0.0.0.0/0", "::/0"), allow_http=True)
@@ -127,36 +149,54 @@ class _Plan:
             raise ConfigurationError(given.PLACE, "--to", judged.message)
         self.target = judged
         examples = examples_of(entry)
-        if event is not None and event not in examples:
-            raise ConfigurationError(given.PLACE, "--event", f"there is no {event!a}; choose {', '.join(examples)}")
-        self.example = examples[event] if event is not None else next(iter(examples.values()))
+        for event in events:
+            if event not in examples:
+                raise ConfigurationError(given.PLACE, "--event", f"there is no {event!a}; choose {', '.join(examples)}")
+        self.examples = [examples[event] for event in events or list(examples)[:1]]
+        if unsigned:
+            self._check_unsigned(entry, secret)
         try:
-            self.scheme = entry.bind(options)
+            self.scheme = Unsigned() if unsigned else entry.bind(options)
         except ConfigurationError as error:
             raise ConfigurationError(given.PLACE, f"--set {error.key}", error.remedy) from error
         self.issuer: Issuer | None = None
-        if entry.scheme_kind == "jwt_bearer":
+        if unsigned:
+            self.keys = SigningKeys()
+        elif entry.scheme_kind == "jwt_bearer":
             self.issuer = Issuer() if secret is None else Issuer(private_key_of(secret))
             self.keys = self.issuer.keys
         elif secret is None:
+            or_none = ", or --unsigned for a product that sends unsigned" if entry.sending.unsigned else ""
             raise ConfigurationError(
-                given.PLACE, "--secret", f"give the {entry.secret.label or 'secret'} that the receiver has"
+                given.PLACE, "--secret", f"give the {entry.secret.label or 'secret'} that the receiver has{or_none}"
             )
         else:
             self.keys = SigningKeys(secret=secret)
         self.clock = SystemClock()
         self.entry, self.to, self.count, self.rate, self.speed, self.listen = entry, to, count, rate, speed, listen
 
+    @staticmethod
+    def _check_unsigned(entry: "Provider", secret: bytes | None) -> None:
+        from hookseal.cli import given
+        from hookseal.errors import ConfigurationError
+
+        if not entry.sending.unsigned:
+            raise ConfigurationError(given.PLACE, "--unsigned", f"{entry.name} proves all its requests; leave it out")
+        if secret is not None:
+            raise ConfigurationError(given.PLACE, "--unsigned", "signs nothing; leave out --secret")
+
     def faults(self, asked: "Sequence[str]") -> "list[Fault]":
         """The faults of these names. ConfigurationError, naming those that make sense here, for any other."""
         from hookseal.cli import given
         from hookseal.errors import ConfigurationError
+        from hookseal.schemes.verdict import SigningKeys
         from hookseal.simulate.faults import ABOUT, faults_of
 
         known = faults_of(self.scheme)
         for name in asked:
             if name not in known:
-                why = f"makes no sense for {self.entry.id}" if name in tuple(ABOUT) else "is unknown"
+                here = self.entry.id if self.keys != SigningKeys() else f"an unsigned {self.entry.id}"
+                why = f"makes no sense for {here}" if name in tuple(ABOUT) else "is unknown"
                 raise ConfigurationError(given.PLACE, "--fault", f"{name!a} {why}; choose {', '.join(known)}")
         return [fault for name in asked for fault in known if fault == name]
 
@@ -172,7 +212,9 @@ class _Plan:
         async with AsyncExitStack() as stack:
             simulator = await self._simulator(stack, printed)
             done = await simulator.play(
-                (lambda: calls_of(self.entry, self.example, self.clock.now(), os.urandom)) for _ in range(self.count)
+                (lambda one=example: calls_of(self.entry, one, self.clock.now(), os.urandom))  # type: ignore[misc]
+                for example in self.examples
+                for _ in range(self.count)
             )
         say(printed.summary)
         return done
@@ -200,7 +242,12 @@ class _Plan:
                 told=FaultLines(console(), self.entry.name).played,
                 speed=self.speed,
             )
-            done = [await player.play(fault, self.example.name) for fault in faults for _ in range(self.count)]
+            done = [
+                await player.play(fault, example.name)
+                for fault in faults
+                for example in self.examples
+                for _ in range(self.count)
+            ]
         return all(done)
 
     async def assess(self, as_json: bool) -> bool:
@@ -323,9 +370,15 @@ class _Printed:
 
         answer = str(status) if status is not None else reason or "no answer"
         try:
-            self._console.print(f"{escape(what):<28}  [{style}]{escape(answer):>3}[/]  {escape(said)}")
+            self._console.print(f"{escape(what):<36}  [{style}]{escape(answer):>3}[/]  {escape(said)}")
         except SystemExit:  # rich's way to say that the reader has left; inside a task it would tear the loop down
             raise BrokenPipeError from None
+
+
+def _all_of(entry: "Provider") -> list[str]:
+    from hookseal.simulate.examples import examples_of
+
+    return list(examples_of(entry))
 
 
 def _show_examples(entry: "Provider") -> None:

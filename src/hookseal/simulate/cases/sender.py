@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from hookseal.catalogue import Provider
 from hookseal.clock import Instant
-from hookseal.delivery.policy import POLICIES, RetryPolicy
+from hookseal.delivery.policy import RetryPolicy, of_provider
 from hookseal.ids import RandomBytes
 from hookseal.message import Headers, Request, headers_of
 from hookseal.schemes.verdict import Scheme, SigningKeys
@@ -31,7 +31,7 @@ class Sender:
 
     @property
     def policy(self) -> RetryPolicy:
-        return POLICIES[self.provider.retry]
+        return of_provider(self.provider)
 
     def event(self, now: Instant, example: str = "") -> tuple[Call, ...]:
         """The calls of a new event; the provider's own printed example where none is named."""
