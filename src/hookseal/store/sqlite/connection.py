@@ -44,6 +44,19 @@ def create_file(path: Path) -> None:
         raise StoreUnavailable(f"{path} cannot be made: {error.strerror}") from error
 
 
+def undo_unfinished(path: Path, vfs: str | None = None) -> None:
+    """Roll back what a power cut left of a file's making. Only while the lock is held.
+
+    SQLite writes the first page of a database with a rollback journal, before there is a log. Who looks at the file
+    without regard to that journal (`open_onlooker` must not write, so it cannot) sees a page that may be half there and
+    calls the file damaged, though rolled back it is empty and as good as new.
+    """
+    journal = path.with_name(path.name + "-journal")
+    if journal.exists() and journal.stat().st_size and path.exists():
+        with contextlib.closing(_connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)) as connection:
+            fetch(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")
+
+
 def fetch(connection: apsw.Connection, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
     """Run a statement to its end; the rows it gave. What types their columns have is the schema's word (STRICT)."""
     return connection.execute(sql, values).fetchall()

@@ -61,6 +61,7 @@ from hookseal.store.sqlite.connection import (
     open_onlooker,
     open_reader,
     open_writer,
+    undo_unfinished,
 )
 from hookseal.store.sqlite.expiring import Expiring
 from hookseal.store.sqlite.faults import fault_of
@@ -185,6 +186,7 @@ class SqliteStore:
     def _prepare_file(self) -> apsw.Connection:
         known = migrations()
         version = 0
+        undo_unfinished(self._path, self._vfs)
         if self._path.exists() and self._path.stat().st_size:
             # Looked at through a connection that cannot write: a store that is not ours is left as it is.
             with contextlib.closing(open_onlooker(self._path, self._vfs)) as looking:
