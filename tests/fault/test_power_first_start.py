@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import tiers
+from power.audit import Audit
 from power.crash_disk import CrashDisk, Decay
 from power.crash_vfs import crash_vfs
-from power.ledger import KEYRING, Audit, Ledger
+from power.ledger import KEYRING, Ledger
 
 from hookseal.store.sqlite import SqliteStore
 
