@@ -19,8 +19,6 @@ from hookseal.store.port import StoredEvent
 PENDING, DELIVERED, DEAD = DeliveryState.PENDING, DeliveryState.DELIVERED, DeliveryState.DEAD
 GRID = POLICIES["event_grid"]
 
-pytestmark = pytest.mark.requirement("B21")
-
 
 def batching(batch: int = 100, **changes: Any) -> Any:
     return endpoint(batch=batch, **{"concurrency": 1, "policy": GRID, **changes})
@@ -38,6 +36,7 @@ async def together(b: Bench, batches: int = 1) -> list[list[DeliveryId]]:
     return [[parcel.delivery for parcel in await soon(b.receiver.batches.get())] for _ in range(batches)]
 
 
+@pytest.mark.requirement("B21")
 async def test_what_waits_when_a_slot_is_free_goes_in_one_call_in_order(tmp_path: Path) -> None:
     async with bench(tmp_path, batching()) as b:
         waiting = await queue_up(b, 7)
@@ -64,6 +63,7 @@ async def test_a_call_carries_no_more_bytes_than_receivers_take(tmp_path: Path) 
         await b.watch.told(6)
 
 
+@pytest.mark.requirement("B21")
 async def test_without_a_batch_each_goes_by_itself(tmp_path: Path) -> None:
     async with bench(tmp_path, batching(1)) as b:
         await queue_up(b, 5)
@@ -72,6 +72,7 @@ async def test_without_a_batch_each_goes_by_itself(tmp_path: Path) -> None:
         assert (len(b.receiver.came), b.receiver.batches.empty()) == (6, True)
 
 
+@pytest.mark.requirement("B21")
 async def test_a_batch_that_fails_is_tried_again_as_a_whole_and_at_one_time(tmp_path: Path) -> None:
     answers = [503, 503, 200]
     async with bench(tmp_path, batching()) as b:
@@ -89,6 +90,7 @@ async def test_a_batch_that_fails_is_tried_again_as_a_whole_and_at_one_time(tmp_
         assert {(rows[one].state, rows[one].attempts) for one in waiting} == {(DELIVERED, 3)}
 
 
+@pytest.mark.requirement("B21")
 @pytest.mark.parametrize("refusal", [Answered(status=400), Answered(status=413), Rejected(reason="config_error")])
 async def test_of_a_batch_refused_for_good_each_goes_by_itself_and_only_the_bad_one_dies(
     tmp_path: Path, refusal: Sent
