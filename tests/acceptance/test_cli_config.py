@@ -30,6 +30,16 @@ def endpoint(**keys: str) -> str:
     return "[[endpoint]]\n" + "\n".join(f"{key} = {value}" for key, value in given.items())
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "0 sources, 0 endpoints"), (SOURCE, "1 source, 0 endpoints"), (SOURCE + ENDPOINT, "1 source, 1 endpoint")],
+    ids=["none", "one and none", "one of each"],
+)
+def test_what_has_no_fault_is_counted(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "hookseal.toml").write_text(text)
+    assert hookseal("check", folder=tmp_path).lines[-1] == f"hookseal.toml: {said}, no fault"
+
+
 WRONG = {
     "unknown key": (
         SOURCE + 'adresses = ["10.0.0.0/8"]',

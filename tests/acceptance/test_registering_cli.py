@@ -3,6 +3,7 @@
 Oracles: exit code, stdout, stderr, and what arrives at a receiver of the test's own.
 """
 
+import hmac
 import json
 from pathlib import Path
 
@@ -58,6 +59,21 @@ async def test_a_source_is_made_from_a_file_tested_and_deleted(tmp_path: Path) -
         assert (await run(of, "sources", "--json")).json["data"] == []
 
 
+async def test_a_secret_comes_from_a_file_and_not_from_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    secret = ("--secret-file", str(tmp_path / "secret"))
+    async with receiver() as target, api(settings(tmp_path)) as of:
+        made = await run(of, "sources", "create", "idf", "--set", "provider=idenfy", *secret, "--json")
+        assert (made.code, made.json["secrets"], made.json["secret"]) == (0, 1, None), made.err
+        assert (await run(of, "sources", "test", "idf", "--json")).json["result"] == "accepted"
+        made = await run(of, "endpoints", "create", "e", "--set", f"url={target.url}", "--set", "as=idenfy", *secret)
+        assert made.code == 0, made.err
+        assert (await run(of, "endpoints", "test", "e")).code == 0
+        got = await target.next()
+        assert got.values("idenfy-signature") == [hmac.digest(SECRET.encode(), got.body, "sha256").hex()]
+        assert SECRET not in made.out.decode() + made.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -66,7 +82,9 @@ async def test_a_source_is_made_from_a_file_tested_and_deleted(tmp_path: Path) -
         (["endpoints", "create", "e", "--set", "url"], 2, "KEY=VALUE"),
         (["endpoints", "create", "e", "--from", "no/such/file"], 2, "cannot be read"),
         (["endpoints", "create", "e", "x"], 2, "one id"),
-        (["endpoints", "delete", "e"], 1, "no such thing"),
+        (["endpoints", "delete", "e"], 1, "no such thing: endpoints/e"),
+        (["endpoints", "rotate"], 1, "no such thing: endpoints/rotate"),
+        (["subjects", "s", "a/b"], 1, "no such thing: subjects/s/a/b"),
         (["sources", "rotate", "s"], 1, "no such thing"),
         (["events", "publish"], 2, "publish"),
         (["events", "publish", "a.b", "/dev/null"], 2, "not JSON"),

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 from aiohttp import ClientSession
 from gateways import API_KEY, Answer, Running, running
+from test_api_cli import hookseal as hookseal_command
 from test_receiver_requirements import SEAL, newest, send, settings, source
 
 import hookseal
@@ -54,6 +55,16 @@ async def test_a_late_sent_does_not_move_a_delivered_message_back(gateway: Runni
     assert (state["data"]["payload"]["status"], state["data"]["superseded"]) == ("delivered", False)
     assert state["counts"] == {"events": 3, "superseded": 1}
     assert {**state, "counts": 0} == {**(await gateway.events("zignsec"))[1], "counts": 0}
+
+
+async def test_the_command_line_shows_the_state_in_force(gateway: Running) -> None:
+    for status in ("delivered", "sent"):
+        await sms(gateway, "a/b c", status)
+    shown = await hookseal_command("subjects", "zignsec", "a/b c", "--json", url=gateway.url, key=API_KEY)
+    assert shown.json == await in_force(gateway, "zignsec", "a/b c")
+    told = (await hookseal_command("subjects", "zignsec", "a/b c", url=gateway.url, key=API_KEY)).out.decode()
+    lines = dict(line.split(maxsplit=1) for line in told.splitlines())
+    assert (lines["subject"], lines["final"], lines["events"], lines["superseded"]) == ("a/b c", "true", "2", "1")
 
 
 @pytest.mark.requirement("Z08")

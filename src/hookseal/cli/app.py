@@ -26,6 +26,7 @@ MODULES: Final = {
     "doctor": "doctor",
     "stamp": "stamp",
     "events": "operate",
+    "subjects": "operate",
     "deliveries": "operate",
     "endpoints": "registering",
     "sources": "registering",

@@ -26,7 +26,7 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Judge the configuration without starting: one line for each fault, with the file, the key and the remedy."""
-    from hookseal.cli.printing import print_json, say
+    from hookseal.cli.printing import counted, print_json, say
     from hookseal.errors import ConfigurationError
     from hookseal.manage.configuration import judge
 
@@ -45,7 +45,9 @@ def check(
     if faults:
         raise typer.Exit(2)
     if settings is not None and not json:
-        say(f"{judgement.place}: {len(settings.sources)} sources, {len(settings.endpoints)} endpoints, no fault")
+        sources = counted(len(settings.sources), "source", "sources")
+        endpoints = counted(len(settings.endpoints), "endpoint", "endpoints")
+        say(f"{judgement.place}: {sources}, {endpoints}, no fault")
 
 
 def show(

@@ -1,7 +1,7 @@
-"""`hookseal events`, `deliveries`, `quarantine`, `replay`: a running gateway, over its API. See `registering` for the rest.
+"""`hookseal events`, `subjects`, `deliveries`, `quarantine`, `replay`: a running gateway, over its API.
 
-Thin: options become a query, an answer becomes a table, or with `--json` stays what it is. Whatever strangers wrote is
-made harmless for the terminal before it is shown.
+Sources and endpoints are `registering`'s. Thin: options become a query, an answer becomes a table, or with `--json` stays
+what it is. Whatever strangers wrote is made harmless for the terminal before it is shown.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _ID_CHARS = 36
 
 
 def register(app: typer.Typer) -> None:
-    for command in (events, deliveries, quarantine, replay):
+    for command in (events, subjects, deliveries, quarantine, replay):
         app.command(command.__name__)(command)
 
 
@@ -80,6 +80,32 @@ def events(
             print_one(there.get(f"events/{segment(event)}"), json)
         case _:
             misuse("events: give one event's id, `raw` and one event's id, or `publish` and a type")
+
+
+def subjects(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The source that its events came from.")],
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="The provider's own reference of the case.")],
+    url: Url = None,
+    key: Key = None,
+    json: AsJson = False,
+) -> None:
+    """Show the state in force of one subject: of its events the one that no later state supersedes."""
+    from hookseal.cli.remote import gateway, segment
+
+    one = gateway(url, key).get(f"subjects/{segment(source)}/{segment(subject)}")
+    if json:
+        print_one(one, json)
+        return
+    data = one["data"]
+    shown = {
+        name: value for name, value in one.items() if name not in ("data", "counts", "specversion", "datacontenttype")
+    }
+    claims = data.get("verified_claims", {}).get("claims")
+    more = {"reasons": data["reasons"], "verified_claims": claims} if claims else {"reasons": data["reasons"]}
+    print_one(
+        {**shown, "outcome": data["outcome"], "final": data["final"], **more, "flags": data["flags"], **one["counts"]},
+        json,
+    )
 
 
 def deliveries(
@@ -154,7 +180,7 @@ def replay(
     json: AsJson = False,
 ) -> None:
     """Send events to an endpoint again: those named, those whose delivery is in a state, a time range, or all."""
-    from hookseal.cli.printing import print_json, say
+    from hookseal.cli.printing import counted, print_json, say
     from hookseal.cli.remote import gateway
 
     asked: dict[str, Any] = {
@@ -168,7 +194,7 @@ def replay(
     if json:
         print_json(made)
     else:
-        say(f"{made['replayed']} deliveries to {endpoint} are due again")
+        say(f"{counted(made['replayed'], 'delivery', 'deliveries')} to {endpoint} due again")
 
 
 def _publish(there: "Gateway", told: dict[str, str | None], file: str | None, idempotency_key: str | None) -> Any:

@@ -37,6 +37,11 @@ def say(sentence: str) -> None:
     print(sentence.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """`1 source`, `2 sources`, `0 sources`."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def console() -> "Console":
     """A rich console on stdout. It looks at NO_COLOR and TERM itself, and writes plain text to a pipe or a file."""
     from rich.console import Console

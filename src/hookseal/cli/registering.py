@@ -26,7 +26,9 @@ Set = Annotated[
     typer.Option("--set", help="create, update: KEY=VALUE, as in the file; @PATH reads a file, null takes a key away."),
 ]
 Table = Annotated[str | None, typer.Option("--from", help="create, update: the keys from a JSON file; - is stdin.")]
-SecretFile = Annotated[str | None, typer.Option("--secret-file", help="rotate: the new secret; made unless given.")]
+SecretFile = Annotated[
+    str | None, typer.Option("--secret-file", help="create, rotate: a file with exactly the secret; made unless given.")
+]
 Overlap = Annotated[
     int | None, typer.Option("--overlap-s", min=0, help="rotate: seconds that the former secrets stay live.")
 ]
@@ -76,6 +78,17 @@ class _Given:
         self._secret_file = secret_file
         self._overlap_s = overlap_s
 
+    def new(self, what: str) -> dict[str, Any]:
+        """The table of one to be made. The secret of `--secret-file` has its place there, for a command line is no place."""
+        made = self.table()
+        if (secret := self._secret()) is not None:
+            if what == "sources":
+                made["secrets"] = [secret]
+            else:
+                signing = made.get("signing")
+                made["signing"] = {**(signing if isinstance(signing, dict) else {}), "secret": secret}
+        return made
+
     def table(self) -> dict[str, Any]:
         """The keys of `--from`, and over them those of `--set`."""
         from hookseal.cli import given
@@ -100,16 +113,21 @@ class _Given:
         return made  # type: ignore[no-any-return]
 
     def rotation(self) -> dict[str, Any]:
+        made: dict[str, Any] = {} if self._overlap_s is None else {"overlap_s": self._overlap_s}
+        if (secret := self._secret()) is not None:
+            made["secret"] = secret
+        return made
+
+    def _secret(self) -> str | None:
         from hookseal.cli import given
         from hookseal.cli.remote import misuse
 
-        made: dict[str, Any] = {} if self._overlap_s is None else {"overlap_s": self._overlap_s}
-        if self._secret_file is not None:
-            try:
-                made["secret"] = given.secrets([], [self._secret_file])[0].decode()
-            except UnicodeDecodeError:
-                misuse("--secret-file: the file is not UTF-8")
-        return made
+        if self._secret_file is None:
+            return None
+        try:
+            return given.secrets([], [self._secret_file])[0].decode()
+        except UnicodeDecodeError:
+            misuse("--secret-file: the file is not UTF-8")
 
 
 def _run(what: str, words: list[str], asked: _Given, url: str | None, key: str | None, as_json: bool) -> None:
@@ -124,7 +142,7 @@ def _run(what: str, words: list[str], asked: _Given, url: str | None, key: str |
         case [one]:
             print_one(there.get(f"{what}/{segment(one)}"), as_json)
         case ["create", one]:
-            _print_made(there.post(what, {"id": one, **asked.table()}), as_json)
+            _print_made(there.post(what, {"id": one, **asked.new(what)}), as_json)
         case ["update", one]:
             _print_made(there.patch(f"{what}/{segment(one)}", asked.table()), as_json)
         case ["delete", one]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import IO, Any, NoReturn
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 import typer
@@ -25,6 +25,7 @@ _TIMEOUT_S = 60.0
 _MAX_BYTES = 256 * 1024 * 1024
 _MAX_PAGE = 1000
 _USAGE_STATUSES = frozenset({400, 422})
+_NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Gateway:
                 return _read(answer)
         except HTTPError as error:
             with error:
-                _refused(error.code, error.read(65536))
+                _refused(error.code, error.read(65536), path)
         except URLError as error:
             fail(f"cannot reach {self.url}: {_why(error.reason)}")
         except (HTTPException, OSError) as error:
@@ -158,11 +159,15 @@ def _parsed(data: bytes) -> Any:
         fail("the answer is not JSON: is this the address of a hookseal gateway?")
 
 
-def _refused(status: int, body: bytes) -> NoReturn:
-    """Say what a problem says. Its pointers are options of ours under another name, so they help whoever typed them."""
+def _refused(status: int, body: bytes, path: str) -> NoReturn:
+    """Say what a problem says. Its pointers are options of ours under another name, so they help whoever typed them.
+
+    The API repeats nothing of a request; what was not found is what somebody typed here, and is named.
+    """
     try:
         problem = json.loads(body)
-        words = [problem["title"], *([problem["detail"]] if "detail" in problem else [])]
+        title = f"{problem['title']}: {unquote(path)}" if status == _NOT_FOUND else problem["title"]
+        words = [title, *([problem["detail"]] if "detail" in problem else [])]
         words += [f"{fault['pointer'] or 'request'}: {_said(fault)}" for fault in problem.get("errors", [])]
         words += [f"reason: {problem['reason']}"] if "reason" in problem else []
     except (ValueError, LookupError, TypeError):
