@@ -20,18 +20,27 @@ from pathlib import Path
 import apsw
 import pytest
 import tiers
+from power.audit import Audit
 from power.crash_disk import CrashDisk, Decay
 from power.crash_vfs import crash_vfs
-from power.ledger import Audit, Ledger
+from power.ledger import Ledger
+from power.older import migrated, older, with_tomorrow
 from power.workload import Extent, live
 
 from hookseal.store.sqlite import connection
 from hookseal.store.sqlite import store as sqlite_store
+from hookseal.store.sqlite.migrate import migrations
 
 pytestmark = pytest.mark.fault
 
-POINTS = tiers.tier(ci=2_000, full=10_000)
-POINTS_OF_ONE_LIFE = 500
+POINTS = {
+    "work": tiers.tier(ci=1_100, full=10_000),
+    "retention": tiers.tier(ci=300, full=1_200),
+    "rotation": tiers.tier(ci=300, full=1_200),
+    "migration": tiers.tier(ci=300, full=1_200),
+}
+"""How often in the lives of each kind. A migration's life begins with a file of a former version."""
+POINTS_OF_ONE_LIFE = {"work": 500, "retention": 150, "rotation": 150, "migration": 60}
 POINTS_OF_A_CONTROL = 80
 
 
@@ -45,26 +54,40 @@ def memory() -> Iterator[Path]:
 
 @dataclass(slots=True)
 class Life:
-    """A store's life: the disk, and what was acknowledged."""
+    """A store's life: the disk, and what was acknowledged. also: statements that find nothing in it when all is well."""
 
     disk: CrashDisk
     ledger: Ledger
+    also: tuple[str, ...] = ()
 
 
-async def lived(memory: Path, seed: int, *, before: Life | None = None, syncs: bool = True, extent: Extent) -> Life:
+async def lived(
+    memory: Path, seed: int, *, kind: str = "work", before: Life | None = None, syncs: bool = True, rounds: int = 8
+) -> Life:
     """before: begin with an image of that life, at a place by chance, instead of with nothing."""
     base: dict[str, bytes] = {}
     ledger = Ledger()
+    also: tuple[str, ...] = ()
+    extent = Extent(rounds=rounds, upkeep=kind)
     if before is not None:
         dice = random.Random(seed)
         position = dice.randrange(before.disk.position // 2, before.disk.position)
         decay = Decay(before.disk)
         decay.advance(position)
-        base, ledger = decay.image(dice), before.ledger.known_at(position).from_before()
+        base, ledger, also = decay.image(dice), before.ledger.known_at(position).from_before(), before.also
+    elif kind == "migration":
+        former = await lived(memory, seed)
+        decay = Decay(former.disk)
+        decay.advance(former.disk.position)
+        version = 1 + seed % len(migrations())
+        base, last = older(decay.image(random.Random(seed)), version, memory)
+        ledger, also = former.ledger.from_before(), migrated(last)
+    if kind == "migration":
+        extent = Extent(rounds=1, lives=1)
     disk = CrashDisk(base, syncs=syncs)
     with tempfile.TemporaryDirectory(dir=memory) as folder, crash_vfs(Path(folder), disk) as vfs:
         await live(Path(folder), disk, vfs, ledger, seed, extent)
-    return Life(disk, ledger)
+    return Life(disk, ledger, also)
 
 
 async def audits(memory: Path, life: Life, points: int, seed: int) -> AsyncIterator[tuple[int, Audit]]:
@@ -75,25 +98,39 @@ async def audits(memory: Path, life: Life, points: int, seed: int) -> AsyncItera
     for position in sorted(dice.sample(range(last + 1), min(points, last + 1))):
         decay.advance(position)
         with tempfile.TemporaryDirectory(dir=memory) as folder:
-            yield position, await Audit.of(Path(folder), decay.image(dice), life.ledger.known_at(position), dice)
+            known = life.ledger.known_at(position)
+            yield position, await Audit.of(Path(folder), decay.image(dice), known, dice, life.also)
 
 
-async def test_no_power_cut_takes_what_was_acknowledged(memory: Path) -> None:
+@pytest.fixture
+def tomorrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest version of the schema is one that writes every event anew."""
+    monkeypatch.setattr(sqlite_store, "migrations", with_tomorrow)
+
+
+@pytest.fixture(params=sorted(POINTS))
+def kind(request: pytest.FixtureRequest) -> str:
+    if request.param == "migration":
+        request.getfixturevalue("tomorrow")
+    return str(request.param)
+
+
+async def test_no_power_cut_takes_what_was_acknowledged(memory: Path, kind: str) -> None:
     began = time.monotonic()
     points = acknowledged = 0
     unsound: list[str] = []
     life: Life | None = None
     seed = 0
-    while points < POINTS:
+    while points < POINTS[kind]:
         seed += 1
-        life = await lived(memory, seed, before=life if seed % 3 else None, extent=Extent())
-        async for position, audit in audits(memory, life, min(POINTS_OF_ONE_LIFE, POINTS - points), seed):
+        life = await lived(memory, seed, kind=kind, before=life if seed % 3 else None)
+        async for position, audit in audits(memory, life, min(POINTS_OF_ONE_LIFE[kind], POINTS[kind] - points), seed):
             points += 1
             if not audit.sound:
                 unsound.append(f"seed {seed}, after operation {position} of {life.disk.position}: {audit}")
         acknowledged += life.ledger.facts
     tiers.note(
-        "sqlite: power cut at a point of the log",
+        f"sqlite: power cut at a point of the log, {kind}",
         crash_points=points,
         lives=seed,
         acknowledged=acknowledged,
@@ -106,18 +143,27 @@ async def test_no_power_cut_takes_what_was_acknowledged(memory: Path) -> None:
 # --- what must be noticed ---------------------------------------------------------------------------------------------
 
 
-async def noticed(memory: Path, test: str, *, syncs: bool = True, rounds: int = 8) -> None:
+async def noticed(
+    memory: Path,
+    test: str,
+    *,
+    kind: str = "work",
+    syncs: bool = True,
+    rounds: int = 8,
+    points: int = POINTS_OF_A_CONTROL,
+) -> None:
     """Something is wrong on purpose; cuts of the power must bring it to light."""
-    life = await lived(memory, 1, syncs=syncs, extent=Extent(rounds=rounds))
-    found = [audit async for _, audit in audits(memory, life, POINTS_OF_A_CONTROL, 1)]
+    life = await lived(memory, 1, kind=kind, syncs=syncs, rounds=rounds)
+    found = [audit async for _, audit in audits(memory, life, points, 1)]
     unsound = sum(not audit.sound for audit in found)
     lost = sum(bool(audit.lost) for audit in found)
     tiers.note(f"control: {test}", crash_points=len(found), unsound=unsound, with_loss=lost)
     assert unsound > 0, "the test does not see what it is for"
 
 
-async def test_a_disk_that_lies_is_noticed(memory: Path) -> None:
-    await noticed(memory, "sqlite, syncs dropped", syncs=False)
+async def test_a_disk_that_lies_is_noticed(memory: Path, kind: str) -> None:
+    points = POINTS_OF_A_CONTROL if kind == "work" else 20
+    await noticed(memory, f"sqlite, syncs dropped, {kind}", kind=kind, syncs=False, points=points)
 
 
 async def test_commits_that_are_not_synced_are_noticed(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,24 +2,27 @@
 
 Requests of one to three events and of many sizes; the same sent again, also while the first is under way, also with
 other content; claims, results, cancellations, leases renewed and given back; refusals; replays; the store closed and
-opened again. The log is moved into the database all the time, because its bounds are small.
+opened again; and beside all that what is done to a store as it ages, see `upkeep`. The log is moved into the database
+all the time, because its bounds are small.
 """
 
 import asyncio
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from power.crash_disk import CrashDisk
-from power.ledger import KEYRING, NOW, Accepted, Ledger, Moved, Refused, Replayed
+from power.ledger import NOW, Accepted, Ending, Ledger, Moved, Refused, Replayed
+from power.upkeep import DAY_S, Upkeep, upkeep
 
 from hookseal import probe
 from hookseal.clock import plus
+from hookseal.errors import NotFound
 from hookseal.ids import new_delivery_id, new_event_id, new_refusal_id
-from hookseal.model import DeliveryState, EndpointId, SourceId
+from hookseal.model import DeliveryId, DeliveryState, EndpointId, SourceId
 from hookseal.probe import Step
 from hookseal.store.port import AttemptRow, Claimed, NewDelivery, NewEvent, NewRequest, Refusal, Replay, Result
 from hookseal.store.sqlite import SqliteStore
@@ -36,10 +39,12 @@ _BOUNDS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """rounds: each of some requests at once and what follows them. lives: how often the store is opened."""
+    """rounds: each of some requests at once and what follows them. lives: how often the store is opened. upkeep: what is
+    done beside, `retention`, `rotation` or nothing."""
 
     rounds: int = 8
     lives: int = 2
+    upkeep: str = ""
 
 
 async def live(folder: Path, disk: CrashDisk, vfs: str, ledger: Ledger, seed: int, extent: Extent) -> None:
@@ -54,9 +59,11 @@ async def live(folder: Path, disk: CrashDisk, vfs: str, ledger: Ledger, seed: in
     leave = probe.listen(note_commit)
     try:
         for life in range(extent.lives):
-            store = SqliteStore(folder / "hookseal.db", KEYRING, vfs=vfs, **_BOUNDS)
+            store = SqliteStore(folder / "hookseal.db", ledger.keyring, vfs=vfs, **_BOUNDS)
             await store.open()
-            using = _Using(store, ledger, random.Random(f"{seed} {life}"), lambda: committed)
+            dice = random.Random(f"{seed} {life}")
+            beside = upkeep(extent.upkeep, store, ledger, dice, lambda: disk.position)
+            using = _Using(store, ledger, dice, lambda: committed, beside, lambda: disk.position)
             await store.void_leases(NOW)
             for number in range(extent.rounds):
                 await using.round(number)
@@ -66,18 +73,34 @@ async def live(folder: Path, disk: CrashDisk, vfs: str, ledger: Ledger, seed: in
 
 
 class _Using:
-    def __init__(self, store: SqliteStore, ledger: Ledger, dice: random.Random, committed: Any) -> None:
+    """committed, position: where the log stands as of the last commit, and where it stands."""
+
+    def __init__(
+        self,
+        store: SqliteStore,
+        ledger: Ledger,
+        dice: random.Random,
+        committed: Callable[[], int],
+        beside: Upkeep,
+        position: Callable[[], int],
+    ) -> None:
         self._store = store
         self._ledger = ledger
         self._dice = dice
         self._committed = committed
+        self._beside = beside
+        self._position = position
 
     async def round(self, number: int) -> None:
         requests = [self._request() for _ in range(self._dice.randint(1, 8))]
         again = self._dice.sample(self._ledger.sent, min(2, len(self._ledger.sent)))
         twins = [self._twin(one) for one in (*requests[:1], *again)]
         await asyncio.gather(
-            *(self._accept(one) for one in (*requests, *twins)), self._deliver(), self._refuse(), self._cancel()
+            *(self._accept(one) for one in (*requests, *twins)),
+            self._deliver(),
+            self._refuse(),
+            self._cancel(),
+            self._beside.step(),
         )
         if number % 5 == 4:
             await self._replay()
@@ -87,7 +110,7 @@ class _Using:
         events = tuple(self._event(body, item) for item in range(self._dice.choice((1, 1, 1, 3))))
         return NewRequest(
             source=self._dice.choice(_SOURCES),
-            received_at=plus(NOW, self._dice.choice((0, 0, 90_000))),
+            received_at=plus(NOW, self._dice.choice((0, 0, 90_000, -100 * DAY_S, -500 * DAY_S))),
             headers=((b"content-type", b"application/json"),),
             body=body,
             events=events,
@@ -146,7 +169,8 @@ class _Using:
 
     async def _deliver(self) -> None:
         late = plus(NOW, self._dice.choice((0, 0, 120)))
-        claimed = await self._store.claim_due({CORE: 6, AUDIT: 6, LATER: 6}, late, plus(late, 60))
+        free = 60 if self._dice.random() < self._beside.hurry else 6
+        claimed = await self._store.claim_due({CORE: free, AUDIT: free, LATER: free}, late, plus(late, 60))
         held = {one.id: one.lease for one in claimed[:2]}
         if held:
             await self._store.renew(held, plus(late, 90))
@@ -159,15 +183,18 @@ class _Using:
             (DeliveryState.DELIVERED, DeliveryState.DELIVERED, DeliveryState.PENDING, DeliveryState.DEAD)
         )
         ok = state is DeliveryState.DELIVERED
+        started_at = plus(NOW, self._dice.choice((0, -50 * DAY_S)))
         attempt = AttemptRow(
             number=one.attempts + 1,
-            started_at=NOW,
+            started_at=started_at,
             duration_ms=12,
             status=200 if ok else 503,
             reason=None if ok else "http_503",
         )
         due = plus(NOW, 5) if state is DeliveryState.PENDING else None
         result = Result(delivery=one.id, lease=one.lease, attempt=attempt, state=state, due_at=due)
+        if state is not DeliveryState.PENDING:
+            self._ledger.ending.append(Ending(self._position(), one.id, plus(started_at, 0.012)))
         if await self._store.record(result):
             self._ledger.moved.append(Moved(self._committed(), one.id, state, one.attempts + 1))
 
@@ -175,7 +202,7 @@ class _Using:
         refusal = Refusal(
             id=new_refusal_id(NOW),
             source=self._dice.choice(_SOURCES),
-            received_at=NOW,
+            received_at=plus(NOW, self._dice.choice((0, -100 * DAY_S))),
             reason="signature_mismatch",
             method="POST",
             url=None,
@@ -196,8 +223,15 @@ class _Using:
         ]
         if plans and self._dice.random() < 0.3:
             plan = self._dice.choice(plans)
-            if await self._store.cancel(plan.id, NOW):
+            self._ledger.ending.append(Ending(self._position(), plan.id, NOW))
+            if await self._cancelled(plan.id):
                 self._ledger.moved.append(Moved(self._committed(), plan.id, DeliveryState.CANCELLED, 0))
+
+    async def _cancelled(self, delivery: DeliveryId) -> bool:
+        try:
+            return await self._store.cancel(delivery, NOW)
+        except NotFound:  # let go by retention meanwhile; the audit says whether it might
+            return False
 
     async def _replay(self) -> None:
         made = await self._store.replay(Replay(endpoint=LATER), NOW)
