@@ -144,7 +144,13 @@ async def test_a_rotated_key_is_taken_until_its_overlap_is_over_and_a_deleted_on
 ) -> None:
     body = json.dumps({"Url": target.url}).encode()
     new = (await of("POST", "/api/v1/endpoints/mine/rotate")).body["secret"]
-    assert [(await call(of, body, key)).status for key in (KEY, new)] == [200, 200]
+    for key in (KEY, new):
+        assert (await call(of, body, key)).status == 200
+        post = await target.next()
+        digest = base64.b64encode(hmac.digest(key.encode(), post.body, hashlib.sha256)).decode()
+        assert post.values("X-ZignSec-Hmac-SHA256") == [digest], (
+            "signed with the key that was shown, not with another live one"
+        )
     await of("DELETE", "/api/v1/endpoints/mine")
     assert [(await call(of, body, key)).status for key in (KEY, new, OTHER)] == [401, 401, 200]
 
@@ -186,7 +192,8 @@ async def test_a_target_that_is_not_there_is_an_answer_all_the_same(of: Api) -> 
 async def test_a_redirect_is_not_followed(of: Api, target: Receiver) -> None:
     target.answer = lambda request: web.Response(status=307, headers={"Location": target.url + "/other"})
     said = told(await call(of, json.dumps({"Url": target.url}).encode()))
-    assert said["error"] == "redirect_refused"
+    assert (said["statusCode"], said["error"]) == (307, "redirect_refused")
+    assert "redirect" in said["errorMessage"]
     assert (await target.next()).path == "/"
     assert target.got.empty()
 

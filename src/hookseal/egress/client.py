@@ -134,7 +134,8 @@ class GuardedClient:
                     method, url, headers=[*headers, *_missing(headers)], data=body or None, allow_redirects=False
                 )
                 if refused := _refused_answer(response):
-                    return Failure(reason=refused)
+                    is_redirect = refused is AttemptReason.REDIRECT_REFUSED
+                    return Failure(reason=refused, status=response.status if is_redirect else None)
                 _shorten(limit, self._body_s)
                 complete = await _read(response, parts, journey.max_bytes)
         except Exception as error:  # noqa: BLE001 — whatever a hostile answer brings out of the library is a value here

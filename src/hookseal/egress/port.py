@@ -22,10 +22,12 @@ class Failure:
     """No answer that counts.
 
     detail  for the operator's eyes: what to change, where that is known. Never a byte of what the other side sent.
+    status  of a redirect, which is an answer, if one that nothing is done with; None for everything else.
     """
 
     reason: AttemptReason
     detail: str = ""
+    status: int | None = None
 
 
 class Egress(Protocol):

@@ -21,6 +21,8 @@ from hookseal.ids import uuid7
 from hookseal.message import Request, headers_of
 from hookseal.settings import EndpointSettings, SigningSettings
 
+_SILENT = "The target gave no answer."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -81,8 +83,9 @@ class ProviderTestCall:
         came = await self._egress.call("POST", url, headers=lines, body=body, timeout_s=preset.timeout_s)
         elapsed_ms = max(round((self._clock.monotonic() - begun) * 1000), 0)
         if isinstance(came, Failure):
+            nothing = "The target answered with a redirect, which is not followed." if came.status else _SILENT
             return Outcome(
-                elapsed_ms=elapsed_ms, error=came.reason.value, message=came.detail or "The target did not answer."
+                elapsed_ms=elapsed_ms, status=came.status, error=came.reason.value, message=came.detail or nothing
             )
         if 200 <= came.status <= 299:
             return Outcome(elapsed_ms=elapsed_ms, status=came.status)
