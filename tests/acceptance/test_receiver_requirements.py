@@ -328,6 +328,33 @@ async def test_same_id_of_another_source_is_another_event_and_parallel_repeats_a
         assert ["conflict" in event["data"]["flags"] for event in events if event["providerid"] == "1"].count(True) == 1
 
 
+@pytest.mark.requirement("B21")
+async def test_of_a_batch_all_or_nothing_is_stored(tmp_path: Path, issuer: Issuer) -> None:
+    made = hookseal.Gateway(settings(tmp_path, bankid(issuer)))
+    async with running(made.settings, gateway=made) as gateway:
+
+        async def post(*events: bytes) -> int:
+            body = b"[" + b",".join(events) + b"]"
+            kind = ("Content-Type", "application/cloudevents-batch+json; charset=utf-8")
+            return (await gateway.post("/in/bankid", body, [kind, issuer.token("key-1", body)])).status
+
+        assert await post(alarm(1), alarm(2).replace(b'"id"', b'"no-id"')) == 400
+        receiver = made.receiving.receiver
+        assert receiver is not None
+        accept = receiver._store.accept
+
+        async def full(_: object) -> object:
+            raise StoreUnavailable("full")
+
+        receiver._store.accept = full  # type: ignore[assignment,method-assign]
+        assert await post(alarm(1), alarm(2)) == 503
+        receiver._store.accept = accept  # type: ignore[method-assign]
+        assert await gateway.count_events("bankid") == 0
+        assert await post(alarm(1), alarm(2)) == 202
+        assert await post(alarm(2), alarm(1), alarm(3)) == 202
+        assert sorted(event["providerid"] for event in await gateway.events("bankid")) == ["1", "2", "3"]
+
+
 @pytest.mark.requirement("B32")
 async def test_a_mebibyte_is_taken_sixteen_are_not_and_a_locked_store_is_503(tmp_path: Path, issuer: Issuer) -> None:
     made = hookseal.Gateway(settings(tmp_path, bankid(issuer)))
