@@ -113,3 +113,30 @@ async def test_a_step_forwards_brings_at_most_one_early_try(step_s: float, tmp_p
         await a_claim_for_all(scene, there)
         await settled(scene, "core")
         assert set(await states(scene, "core")) == {"delivered"}
+
+
+async def test_a_clock_that_is_set_often_makes_no_delivery_look_like_poison(tmp_path: Path) -> None:
+    """Each step ends all leases by the clock's word. They are not what a process leaves that dies with a delivery."""
+    clock = SteppedClock()
+    async with endpoints() as there, delivering(tmp_path, there, clock) as scene:
+        there.held = {"core"}
+        there.status = lambda name: 500 if name == "core" else 200
+        for _ in range(40):  # more than are sent at once: others wait in line for it
+            assert await scene.bankid(NOW) == 202
+        await there.until(lambda: there.inside["core"] == 16)
+        for number in range(8):
+            clock.step(HOUR)
+            if number % 2:  # some end, and the next in line are looked at before anything is claimed
+                ended = there.answered["core"]
+                there.open_gate_once()
+                await recorded(scene, ended + 1)
+            clock.advance(1)
+            await a_claim_for_all(scene, there)
+        there.status = lambda name: 200
+        there.held = set()
+        there.gate.set()
+        for _ in range(3):
+            clock.advance(HOUR)
+            await a_claim_for_all(scene, there)
+        await settled(scene, "core")
+        assert await states(scene, "core") == ["delivered"] * 40

@@ -9,9 +9,10 @@ Theory of operation
   It also looks by itself every few seconds, since another node may have made work of which nobody here knows.
 - No transaction is open while something is sent. When a try is over its slot is free at once; recording the result
   does not hold the next try up, but it does hold the lane's bound.
-- Everything held is leased for 60 s and renewed every 10 s. A try starts only when its lease covers all of it, and one
-  that passes every deadline of its own is cut off before the lease ends. A lease that is lost takes its result along:
-  the store refuses it (`record` is False), and that is counted.
+- Everything held is leased for 60 s and renewed every 10 s. It is renewed before a claim too when the wall clock ran
+  ahead or this process was frozen: what it claimed for having lapsed would count as lost by a holder that died. A try
+  starts only when its lease covers all of it, and one that passes every deadline of its own is cut off before the lease
+  ends. A lease that is lost takes its result along: the store refuses it (`record` is False), and that is counted.
 - A crash loses nothing: leases lapse (or are voided at the next start of an embedded store) and the deliveries are due
   again. What had been sent and not recorded is sent twice; receivers tell by `webhook-id`.
 - An endpoint with `batch` is sent what waits for it in one call; the answer counts for each delivery of it. When such a
@@ -28,7 +29,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import repeat
 from random import Random
 
-from hookseal.clock import Clock, Instant, plus, seconds_between
+from hookseal.clock import Clock, Instant, plus, seconds_between, to_unix
 from hookseal.delivery.endpoint import LONGEST_TRY_S, Endpoint
 from hookseal.delivery.lane import Held, Lane, Shared, Try
 from hookseal.delivery.observer import Observer, Silence
@@ -100,6 +101,8 @@ class Engine:
         self._quiet = asyncio.Event()
         self._paced = asyncio.Event()
         self._asleep_until: Instant | None = None
+        self._renewed, self._least_ahead_s = clock.monotonic(), to_unix(clock.now()) - clock.monotonic()
+        """When leases were renewed, and the least by which the wall clock was ahead of the monotonic one since."""
         self._running = False
         self._hurried = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -251,6 +254,10 @@ class Engine:
 
     async def _round(self) -> float:
         """Claim once, and say for how many seconds there is nothing to do."""
+        if self._may_have_lapsed():
+            await self._renew()
+            for lane in self._lanes.values():
+                self._feed(lane)
         now = self._clock.now()
         asked = self._asked()
         claimed: Sequence[Claimed] = ()
@@ -341,9 +348,6 @@ class Engine:
         """Start tries while the lane has free slots."""
         while self._running and lane.is_open and lane.waiting and lane.has_slot:
             now = self._clock.now()
-            while lane.waiting and lane.waiting[0].until <= now:
-                self._let_go(lane.waiting.popleft())
-                lane.more = True
             together = lane.next(now, COVER_S)
             if not together:
                 return
@@ -528,14 +532,20 @@ class Engine:
             for lane in self._lanes.values():
                 self._feed(lane)
 
+    def _may_have_lapsed(self) -> bool:
+        """Whether a lease that we hold may have ended before its heartbeat."""
+        monotonic = self._clock.monotonic()
+        ahead_s = to_unix(self._clock.now()) - monotonic
+        self._least_ahead_s = min(self._least_ahead_s, ahead_s)
+        return ahead_s > self._least_ahead_s + HEARTBEAT_S or monotonic > self._renewed + 2 * HEARTBEAT_S
+
     async def _renew(self) -> None:
-        now = self._clock.now()
+        now, monotonic = self._clock.now(), self._clock.monotonic()
         ageing = plus(now, LEASE_S - HEARTBEAT_S)
         leases = {held.claim.id: held.lease for held in self._held.values() if held.until <= ageing and not held.gone}
-        if not leases:
-            return
         until = plus(now, LEASE_S)
-        kept = frozenset(await self._store.renew(leases, until))
+        kept = frozenset(await self._store.renew(leases, until)) if leases else frozenset()
+        self._renewed, self._least_ahead_s = monotonic, to_unix(now) - monotonic
         for delivery, lease in leases.items():
             held = self._held.get(delivery)
             if held is None or held.lease != lease:
