@@ -30,7 +30,7 @@ from hookseal.api.openapi import openapi
 from hookseal.api.operation import Answer, Call, Document, Faulty, Operation, Rows
 from hookseal.api.problem import Fault, Problem, ProblemCode, answer, from_error, problem
 from hookseal.api.routes import operations
-from hookseal.api.values import LIMIT
+from hookseal.api.values import CURSOR, LIMIT
 from hookseal.errors import HooksealError
 from hookseal.logs import get_logger
 from hookseal.manage.operations import Management
@@ -243,7 +243,7 @@ def _read_address(operation: Operation, request: Request) -> _Address | Problem:
             try:
                 query[parameter.name] = parameter.kind.read(given[parameter.name])
             except ValueError:
-                faults.append(Fault(parameter.name, "invalid"))
+                faults.append(Fault(parameter.name, "invalid", parameter.kind.remedy))
     headers = _read_headers(operation, request, faults)
     filters = {name: text for name, text in given.items() if name not in _PAGING_NAMES}
     limit, cursor = _read_paging(operation, given, filters, faults)
@@ -262,7 +262,7 @@ def _read_headers(operation: Operation, request: Request, faults: list[Fault]) -
             try:
                 read[parameter.name] = parameter.kind.read(given[0])
             except ValueError:
-                faults.append(Fault(parameter.name, "invalid"))
+                faults.append(Fault(parameter.name, "invalid", parameter.kind.remedy))
     return read
 
 
@@ -292,12 +292,12 @@ def _read_paging(
         if "limit" in given:
             limit = LIMIT.read(given["limit"])
     except ValueError:
-        faults.append(Fault("limit", "invalid"))
+        faults.append(Fault("limit", "invalid", LIMIT.remedy))
     try:
         if "cursor" in given:
             cursor = paging.unwrap(given["cursor"], operation.name, filters)
     except ValueError:
-        faults.append(Fault("cursor", "invalid"))
+        faults.append(Fault("cursor", "invalid", CURSOR.remedy))
     return limit, cursor
 
 

@@ -68,7 +68,8 @@ def read(given: bytes) -> OwnEvent | Faulty:
         try:
             values[name] = kind.read(value) if isinstance(value, str) else _not_text()
         except ValueError:
-            faults.append(Fault(f"/{name}", "invalid" if isinstance(value, str) else "not_text"))
+            is_text = isinstance(value, str)
+            faults.append(Fault(f"/{name}", "invalid" if is_text else "not_text", kind.remedy if is_text else None))
     faults += [Fault(f"/{name}", "missing") for name in ("type", "data") if members.get(name) is None]
     if "type" not in values and "type" in members and not any(one.pointer == "/type" for one in faults):
         faults.append(Fault("/type", "missing"))

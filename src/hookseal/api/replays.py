@@ -40,7 +40,7 @@ def _read(kind: Kind, given: Json, pointer: str, faults: list[Fault]) -> Any:
         try:
             return kind.read(given)
         except ValueError:
-            faults.append(Fault(pointer, "invalid"))
+            faults.append(Fault(pointer, "invalid", kind.remedy))
     else:
         faults.append(Fault(pointer, "not_text"))
     return None

@@ -26,10 +26,14 @@ _NOT_TEXT = frozenset({"Cc", "Cs"})
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """read: text in, value out, ValueError for what is not of this kind; schema: JSON Schema 2020-12."""
+    """read: text in, value out, ValueError for what is not of this kind; schema: JSON Schema 2020-12.
+
+    remedy  what to write instead, the same whatever was given.
+    """
 
     read: Callable[[str], Any]
     schema: Mapping[str, Json]
+    remedy: str
 
 
 def _text(given: str) -> str:
@@ -81,16 +85,35 @@ def _refusal(given: str) -> RefusalId:
 
 
 _UUID_SCHEMA = {"type": "string", "format": "uuid"}
+_A_TEXT = f"write 1 to {_MAX_TEXT} characters, no control characters among them"
 _TEXT_SCHEMA = {"type": "string", "minLength": 1, "maxLength": _MAX_TEXT}
 
-TEXT = Kind(_text, _TEXT_SCHEMA)
-TIME = Kind(_time, {"type": "string", "format": "date-time"})
-LIMIT = Kind(_limit, {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT})
-CURSOR = Kind(str, {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR_CHARS})
-IDEMPOTENCY_KEY = Kind(_key, {"type": "string", "minLength": 1, "maxLength": _MAX_KEY})
-STATE = Kind(DeliveryState, {"type": "string", "enum": [state.value for state in DeliveryState]})
-EVENT = Kind(_event, _UUID_SCHEMA)
-DELIVERY = Kind(_delivery, {"type": "string", "pattern": "^msg_[0-9a-f]{32}$"})
-REFUSAL = Kind(_refusal, _UUID_SCHEMA)
-SOURCE = Kind(lambda given: SourceId(_text(given)), _TEXT_SCHEMA)
-ENDPOINT = Kind(lambda given: EndpointId(_text(given)), _TEXT_SCHEMA)
+TEXT = Kind(_text, _TEXT_SCHEMA, _A_TEXT)
+TIME = Kind(_time, {"type": "string", "format": "date-time"}, "write an RFC 3339 time, such as 2026-11-21T08:00:00Z")
+LIMIT = Kind(
+    _limit,
+    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    f"write a whole number from 1 to {MAX_LIMIT}",
+)
+CURSOR = Kind(
+    str,
+    {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR_CHARS},
+    "give the `next` of an earlier page, with the same filters",
+)
+IDEMPOTENCY_KEY = Kind(
+    _key,
+    {"type": "string", "minLength": 1, "maxLength": _MAX_KEY},
+    f"write 1 to {_MAX_KEY} printable characters of ASCII",
+)
+STATE = Kind(
+    DeliveryState,
+    {"type": "string", "enum": [state.value for state in DeliveryState]},
+    f"write one of {', '.join(state.value for state in DeliveryState)}",
+)
+EVENT = Kind(_event, _UUID_SCHEMA, "write an event's id, a UUID in lower case")
+DELIVERY = Kind(
+    _delivery, {"type": "string", "pattern": "^msg_[0-9a-f]{32}$"}, "write a delivery's id, msg_ and 32 hex digits"
+)
+REFUSAL = Kind(_refusal, _UUID_SCHEMA, "write a refused request's id, a UUID in lower case")
+SOURCE = Kind(lambda given: SourceId(_text(given)), _TEXT_SCHEMA, _A_TEXT)
+ENDPOINT = Kind(lambda given: EndpointId(_text(given)), _TEXT_SCHEMA, _A_TEXT)

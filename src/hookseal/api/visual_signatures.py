@@ -195,7 +195,7 @@ def _of_kind(kind: Kind, given: Mapping[str, Json], name: str, within: str, faul
         try:
             return kind.read(text)
         except ValueError:
-            faults.append(Fault(f"{within}/{name}", "invalid"))
+            faults.append(Fault(f"{within}/{name}", "invalid", kind.remedy))
     return None
 
 
