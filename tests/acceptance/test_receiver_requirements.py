@@ -87,6 +87,9 @@ async def test_xml_and_json_of_one_result_are_one_normalised_event(gateway: Runn
         assert (identity["PersonalNumber"], identity["Age"]) == ("191212121212", 107)
         assert identity["IdentificationDate"] == "2018-10-22T08:26:41.8675683+02:00"
         assert event["data"]["payload"]["method"] == "sbid-another"
+        claims = event["data"]["verified_claims"]["claims"]
+        assert (claims["given_name"], claims["family_name"], claims["birthdate"]) == ("LARS", "SVENSSON", "1912-12-12")
+        assert claims["personal_administrative_number"] == "191212121212"
     assert kept[0]["data"]["payload"] == kept[1]["data"]["payload"]
     assert kept[0]["data"]["verified_claims"] == kept[1]["data"]["verified_claims"]
 
