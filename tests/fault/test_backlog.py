@@ -55,9 +55,9 @@ POSTGRES_ROWS = tier(ci=30_000, full=2_000_000)
 OPENED = tier(ci=6_000, full=200_000)
 CLAIMS = tier(ci=20, full=500)
 AT_ONCE = 100
-ROUNDS = tier(ci=2, full=5)
-IN_A_ROUND = tier(ci=300, full=10_000)
-DELIVERED = tier(ci=300, full=20_000)
+ROUNDS = tier(ci=2, full=7)
+IN_A_ROUND = tier(ci=300, full=4_000)
+DELIVERED = tier(ci=200, full=3_000)
 LISTINGS = tier(ci=2, full=40)
 CONNECTIONS = 32
 HELD = 2 * (512 + 16)
@@ -92,7 +92,8 @@ class Watched:
     core: Sink
     side: Sink
     clients: Clients = field(default_factory=lambda: Clients(seed=19))
-    rates: list[float] = field(default_factory=list)
+    stored: list[float] = field(default_factory=list)
+    delivered: list[float] = field(default_factory=list)
     lists_ms: dict[str, list[float]] = field(default_factory=dict)
     since: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
 
@@ -111,7 +112,7 @@ class Watched:
         began = time.monotonic()
         goal = len(self.clients.acked) + IN_A_ROUND
         await self.clients.run(self.node.url, CONNECTIONS, until_acked=goal)
-        self.rates.append(IN_A_ROUND / (time.monotonic() - began))
+        self.stored.append(IN_A_ROUND / (time.monotonic() - began))
 
     async def list(self) -> None:
         for path in LISTS:
@@ -127,6 +128,14 @@ class Watched:
                 await response.read()
                 return response.status, round((time.monotonic() - began) * 1000, 1)
 
+    async def deliver(self) -> None:
+        """Let `core` take some of what waits for it, then keep it waiting again."""
+        began, seen = time.monotonic(), len(self.core.got)
+        self.core.answer()
+        await reached(lambda: len(self.core.got) >= seen + DELIVERED, within_s=600)
+        self.core.kept_waiting = True
+        self.delivered.append(DELIVERED / (time.monotonic() - began))
+
     @property
     def resident(self) -> int:
         """Bytes of memory that the node has at most had."""
@@ -137,10 +146,6 @@ class Watched:
     def arrived(self) -> set[int]:
         """The numbers of the old events that `core` got."""
         return {number for one in self.core.got if (number := number_of(one)) is not None}
-
-    @property
-    def rate(self) -> float:
-        return statistics.median(self.rates)
 
 
 @asynccontextmanager
@@ -279,24 +284,24 @@ async def beside(empty: Watched, full: Watched, backlog: Backlog) -> dict[str, A
         one.core.kept_waiting = True
     started_s = await full.start(), await empty.start()
     for _ in range(ROUNDS):
-        await empty.receive()
-        await full.receive()
+        for one in (empty, full):
+            await one.receive()
+        for one in (empty, full):
+            await one.deliver()
+    assert max(full.arrived()) <= before + len(full.arrived()) + HELD, "younger ones before the oldest"
     for _ in range(LISTINGS):
         await empty.list()
         await full.list()
     far = {path: await full.ask(f"/api/v1{path}") for path in FAR} | {"/metrics": await full.ask("/metrics")}
     resident = full.resident, empty.resident
     assert resident[0] < resident[1] + BUDGET_BYTES, resident
-    waiting = len(empty.clients.acked) - len(empty.core.got)
-    empty.core.answer()
-    began = time.monotonic()
-    await drained(empty.node.url)
-    drained_per_s = waiting / (time.monotonic() - began)
-    delivered_per_s = await deliver(full, before + HELD)
     await full.node.kill()
     killed_s = await full.start()
     await full.receive()
-    await deliver(full, before + 2 * HELD)
+    await full.deliver()
+    assert max(full.arrived()) <= before + len(full.arrived()) + 2 * HELD, "younger ones before the oldest"
+    empty.core.answer()
+    await drained(empty.node.url)
     for one in (empty, full):
         await everything_is_there(one)
         one.core.answer()
@@ -309,30 +314,16 @@ async def beside(empty: Watched, full: Watched, backlog: Backlog) -> dict[str, A
         "ready_s": started_s[0],
         "ready_s_empty": started_s[1],
         "ready_s_after_kill": killed_s,
-        "stored_per_s": round(full.rate),
-        "stored_per_s_empty": round(empty.rate),
-        "stored_ratio": round(full.rate / empty.rate, 2),
+        **per_second("stored", full.stored, empty.stored),
+        **per_second("delivered", full.delivered, empty.delivered),
         "list_p95_ms": p_of(times, 95),
         "list_slowest_ms": {path: round(max(took), 1) for path, took in full.lists_ms.items()},
         "walked_status_ms": far,
         "list_p95_ms_empty": p_of(sorted(took for all_times in empty.lists_ms.values() for took in all_times), 95),
-        "delivered_per_s": round(delivered_per_s),
-        "delivered_per_s_small": round(drained_per_s),
         "resident_mb": round(resident[0] / 1e6),
         "resident_mb_empty": round(resident[1] / 1e6),
         "posts_twice": sum(full.core.posts.values()) - len(full.core.posts),
     }
-
-
-async def deliver(one: Watched, beyond: int) -> float:
-    """Let `core` take some of what waits, and how many a second; all of it from the old end, give or take `beyond`."""
-    began, seen = time.monotonic(), len(one.arrived())
-    one.core.answer()
-    await reached(lambda: len(one.arrived()) >= seen + DELIVERED, within_s=600)
-    one.core.kept_waiting = True
-    arrived = one.arrived()
-    assert max(arrived) <= len(arrived) + beyond, "younger ones before the oldest"
-    return (len(arrived) - seen) / (time.monotonic() - began)
 
 
 async def everything_is_there(one: Watched) -> None:
@@ -344,6 +335,11 @@ async def everything_is_there(one: Watched) -> None:
     assert one.clients.acked <= set(stored), "acknowledged and lost"
     assert set(one.clients.statuses) <= {200, 503}
     assert one.clients.untold == one.core.forged == one.side.forged == 0
+
+
+def per_second(what: str, full: Sequence[float], empty: Sequence[float]) -> dict[str, float]:
+    mine, other = statistics.median(full), statistics.median(empty)
+    return {f"{what}_per_s": round(mine), f"{what}_per_s_empty": round(other), f"{what}_ratio": round(mine / other, 2)}
 
 
 def p_of(ordered: Sequence[float], percent: int) -> float:
@@ -374,7 +370,7 @@ def check_rows(states: Mapping[str, int], full: Watched, backlog: Backlog) -> No
 
 
 def new_backlog(count: int) -> Backlog:
-    assert OPENED >= CLAIMS * AT_ONCE + 2 * DELIVERED + 3 * HELD, "more is sent than was sealed"
+    assert OPENED >= CLAIMS * AT_ONCE + (ROUNDS + 2) * DELIVERED + 3 * HELD, "more is sent than was sealed"
     return Backlog(count, int(time.time() * 1000) - count - 3_600_000, OPENED)
 
 
