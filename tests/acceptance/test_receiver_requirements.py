@@ -384,18 +384,33 @@ async def test_a_mebibyte_is_taken_sixteen_are_not_and_a_locked_store_is_503(tmp
 # --- seal.ID --------------------------------------------------------------------------------------------------------
 
 
+def seal_id_proof(body: bytes, signed: str, told: str) -> list[tuple[str, str]]:
+    """Signed over one time, sent with another."""
+    digest = hmac.digest(SEAL.encode(), signed.encode() + b"|" + body, hashlib.sha512)
+    pair = ("ubiid-notification-signature", base64.b64encode(digest).decode())
+    return [pair, ("ubiid-notification-timestamp", told)]
+
+
 @pytest.mark.requirement("L12")
 async def test_the_headers_timestamp_is_what_is_signed(gateway: Running) -> None:
-    body = body_of("SL-1")  # its createdTime is 20221115T090914Z
+    body, later = body_of("SL-1"), "20221115T090920Z"  # its createdTime is 20221115T090914Z
+    assert (await gateway.post("/in/seal_id", body, seal_id_proof(body, later, later))).status == 200
+    assert (await gateway.post("/in/seal_id", body, seal_id_proof(body, "20221115T090914Z", later))).status == 401
 
-    def headers(signed: str, told: str) -> list[tuple[str, str]]:
-        digest = hmac.digest(SEAL.encode(), signed.encode() + b"|" + body, hashlib.sha512)
-        pair = ("ubiid-notification-signature", base64.b64encode(digest).decode())
-        return [pair, ("ubiid-notification-timestamp", told)]
 
-    later = "20221115T090920Z"
-    assert (await gateway.post("/in/seal_id", body, headers(later, later))).status == 200
-    assert (await gateway.post("/in/seal_id", body, headers("20221115T090914Z", later))).status == 401
+@pytest.mark.requirement("L03")
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2022-11-15T09:09:14Z", "20221115T090914", "20221115T090914z", "20221115t090914Z", "20221115T090914+0000"),
+        *("20221315T090914Z", "20221131T090914Z", "20221115T250914Z", "20221115T0909Z", "20221115T090914.5Z"),
+        *("20221115 090914Z", "1668503354", "+0221115T090914Z", "2022_115T090914Z"),
+    ],
+)
+async def test_a_time_that_is_not_basic_iso_in_utc_is_refused_though_it_is_signed(gateway: Running, text: str) -> None:
+    body = body_of("SL-1")
+    assert (await gateway.post("/in/seal_id", body, seal_id_proof(body, text, text))).status == 401
+    assert await gateway.count_events("seal_id") == 0
 
 
 @pytest.mark.requirement("L13")
