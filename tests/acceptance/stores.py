@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
-from postgres_server import any_server
+from postgres_databases import any_server
 
 from hookseal.sealing import Keyring
 from hookseal.settings import StoreSettings

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 pytest.register_assert_rewrite("store_contract", "retention_contract", "rotation_contract")
-from postgres_server import Server, _user, postgres_server, programs_of  # noqa: E402, F401
+from postgres_databases import Server, postgres_server  # noqa: E402, F401
 from retention_contract import all_before, deliver, sweep  # noqa: E402
 from rotation_contract import BOTH, walk  # noqa: E402
 from store_contract import (  # noqa: E402
@@ -242,7 +242,7 @@ async def test_a_dump_put_back_has_all_that_was_acknowledged_and_delivers_what_w
 
 def tool(stores: PostgresStores, name: str, *arguments: str, database: str) -> None:
     """A program of the server's own version: an older one refuses a newer server, a newer one sets what it lacks."""
-    programs = stores.server._programs or programs_of("machine")
+    programs = stores.server.programs
     assert programs is not None
     done = subprocess.run(
         [str(programs / name), f"--dbname={stores.server.url_of(database)}", *arguments],

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 pytest.register_assert_rewrite("store_contract")
-from postgres_server import Server, postgres_server  # noqa: E402, F401
+from postgres_databases import Server, postgres_server  # noqa: E402, F401
 from store_contract import (  # noqa: E402
     AUDIT,
     CORE,

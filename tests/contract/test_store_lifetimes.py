@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 pytest.register_assert_rewrite("store_contract", "retention_contract", "rotation_contract")
-from postgres_server import Server, postgres_server  # noqa: E402, F401
+from postgres_databases import Server, postgres_server  # noqa: E402, F401
 from retention_contract import RetentionContract  # noqa: E402
 from rotation_contract import BOTH, RotationContract  # noqa: E402
 from store_contract import Stores  # noqa: E402

@@ -9,7 +9,7 @@ import pytest
 
 pytest.register_assert_rewrite("store_contract", "retention_contract", "order_contract")
 from order_contract import OrderContract, state, told  # noqa: E402
-from postgres_server import Server, postgres_server  # noqa: E402, F401
+from postgres_databases import Server, postgres_server  # noqa: E402, F401
 from store_contract import OTHER_SOURCE, SOURCE, new_request  # noqa: E402
 from test_store_postgres import PostgresStores  # noqa: E402
 from test_store_sqlite import SqliteStores  # noqa: E402

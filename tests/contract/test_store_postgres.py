@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 pytest.register_assert_rewrite("store_contract")
-from postgres_server import Server, postgres_server  # noqa: E402, F401
+from postgres_databases import Server, postgres_server  # noqa: E402, F401
 from store_contract import KEYRING, NOW, StoreContract, Stores, claim, planned, result  # noqa: E402
 
 from hookseal.clock import plus  # noqa: E402

@@ -15,7 +15,8 @@ import asyncpg
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
-from postgres_server import KINDS, Server, programs_of, running
+from postgres_databases import KINDS, Server, running
+from power.postgres_server import programs_of
 from store_contract import KEYRING, accept, new_event
 
 from hookseal.errors import StoreMismatch, StoreUnavailable
@@ -78,11 +79,11 @@ async def test_a_killed_server_loses_nothing_that_was_acknowledged(server: Serve
     for round_ in range(3):
         waiting = [asyncio.ensure_future(accept(store, new_event(round_ * 1000 + number))) for number in range(200)]
         [first] = await waiting[0]
-        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.own.kill)
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         assert {type(one) for one in outcomes if isinstance(one, BaseException)} <= {StoreUnavailable}
         acknowledged |= {one[0].event for one in outcomes if not isinstance(one, BaseException)} | {first.event}
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(server.own.start)
         await healed(store, round_ * 1000 + 500)
     stored = {one.row.id for one in (await store.events(EventFilter(), 1000, None)).rows}
     assert acknowledged <= stored
@@ -156,7 +157,7 @@ class Proxy:
 
 
 async def test_a_server_that_is_down_is_unavailable_at_once_and_heals(server: Server, store: PostgresStore) -> None:
-    await asyncio.to_thread(server.stop)
+    await asyncio.to_thread(server.own.stop_at_once)
     try:
         for number in range(3):
             with pytest.raises(StoreUnavailable):
@@ -164,13 +165,13 @@ async def test_a_server_that_is_down_is_unavailable_at_once_and_heals(server: Se
             with pytest.raises(StoreUnavailable):
                 await bounded(store.counts())
     finally:
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(server.own.start)
     await healed(store, 10)
 
 
 async def test_a_server_that_stalls_holds_nobody_for_ever(server: Server, store: PostgresStore) -> None:
     await accept(store, new_event(0))
-    with server.stalled():
+    with server.own.stalled():
         waiting = [bounded(accept(store, new_event(number))) for number in range(1, 20)]
         outcomes = await asyncio.gather(*waiting, bounded(store.counts()), return_exceptions=True)
     assert {type(one) for one in outcomes} == {StoreUnavailable}

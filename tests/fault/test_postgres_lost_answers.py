@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
-from postgres_server import Server, any_server
+from postgres_databases import Server, any_server
 from store_contract import CORE, KEYRING, NOW, accept, claim, new_delivery, new_event, planned
 from wire import COMMIT, Wire
 

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
-from postgres_server import Server, postgres_server  # noqa: F401
+from postgres_databases import Server, postgres_server  # noqa: F401
 from store_contract import KEYRING, accept, new_event
 
 from hookseal.store.migrations import Migration

