@@ -59,7 +59,7 @@ def secret_bytes(text: str, desk: Desk) -> bytes:
             desk.warnings.append("stands in a file that everyone can read; `chmod 600` it, or write env:NAME")
     _refuse_blank(secret, place)
     if len(secret) < SHORT_BYTES:
-        desk.warnings.append(f"is shorter than {SHORT_BYTES} bytes; ask the provider for a longer one")
+        desk.warnings.append(f"is shorter than {SHORT_BYTES} bytes, which can be guessed; use a longer one")
     return secret
 
 
