@@ -5,61 +5,22 @@ Retry-After, what was accepted goes on to be delivered and recorded, and with ro
 """
 
 import asyncio
-import os
 import random
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
-from plug import Clients, Letter, Node, Sink, check, configuration, drained, letter, sink
+from plug import Clients, Letter, drained, letter
+from small_disks import BOUND_S, accepted_again, check_without_the_unanswered, fill_up, free_bytes, node_on, small_disk
 from tiers import tier
 
 pytestmark = [pytest.mark.fault, pytest.mark.root_only]
 
 MEGABYTES = tier(ci=64, full=256)
-BOUND_S = 120
-
-
-@contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    place = folder / "small"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "hookseal", str(place)], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def free_bytes(place: Path) -> int:
-    disk = os.statvfs(place)
-    return disk.f_bavail * disk.f_frsize
 
 
 def large(number: int) -> Letter:
     """A request of about 60 kB that compresses to half."""
     return letter(number, random.Random(number).randbytes(30_000).hex())
-
-
-@asynccontextmanager
-async def node_on(place: Path, folder: Path) -> AsyncIterator[tuple[Node, Sink]]:
-    async with sink() as receiver:
-        config = folder / "hookseal.toml"
-        where = f'[store]\nurl = "sqlite:///{place}/hookseal.db"\nkeyring = "file:{place}/hookseal.key"\n'
-        config.write_text(configuration(receiver.url) + where)
-        node = Node(config)
-        assert await node.start()
-        try:
-            yield node, receiver
-        finally:
-            await node.kill()
-
-
-async def accepted_again(clients: Clients, url: str) -> None:
-    before = len(clients.acked)
-    await asyncio.wait_for(clients.run(url, 4, until_acked=before + 20), BOUND_S)
 
 
 async def test_a_disk_that_fills_by_load_refuses_before_it_is_full_and_heals(tmp_path: Path) -> None:
@@ -79,11 +40,6 @@ async def test_a_disk_that_fills_by_load_refuses_before_it_is_full_and_heals(tmp
             await asyncio.wait_for(drained(node.url), BOUND_S)
             await check_without_the_unanswered(node, clients, receiver)
             assert await node.stop() == 0
-
-
-async def check_without_the_unanswered(node: Node, clients: Clients, receiver: Sink) -> None:
-    assert clients.statuses.keys() == {200, 503}
-    await check(node.url, clients, receiver)
 
 
 async def test_a_disk_filled_by_others_to_the_last_byte_loses_nothing_and_heals(tmp_path: Path) -> None:
@@ -121,13 +77,3 @@ async def test_a_node_starts_on_a_full_disk_and_accepts_once_there_is_room(tmp_p
             await asyncio.wait_for(drained(node.url), BOUND_S)
             await check_without_the_unanswered(node, clients, receiver)
             assert await node.stop() == 0
-
-
-def fill_up(file: Path) -> None:
-    with file.open("wb", buffering=0) as ballast:
-        for size in (1024 * 1024, 4096):
-            try:
-                while True:
-                    ballast.write(bytes(size))
-            except OSError:
-                continue

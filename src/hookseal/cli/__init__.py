@@ -83,4 +83,5 @@ def _told(error: Exception) -> int:
 
 
 def _say(sentence: str) -> None:
-    print(f"hookseal: {' '.join(sentence.split())}", file=sys.stderr)
+    with suppress(OSError):  # where nothing can be said, the exit code still tells
+        print(f"hookseal: {' '.join(sentence.split())}", file=sys.stderr)

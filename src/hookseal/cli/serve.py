@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -91,4 +91,5 @@ async def serving_until_stopped(
 
 
 def _print_listening(url: str) -> None:
-    print(f"listening on {url}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # a full disk for the log is no reason not to receive
+        print(f"listening on {url}", file=sys.stderr, flush=True)
