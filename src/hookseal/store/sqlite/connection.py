@@ -128,11 +128,12 @@ def _pragma(connection: apsw.Connection, pragma: str) -> object:
 
 @contextlib.contextmanager
 def _closed_on_failure(connection: apsw.Connection) -> Iterator[None]:
+    name = connection.filename  # a closed one no longer tells it
     try:
         yield
     except apsw.Error as error:
         connection.close(True)
-        raise fault_of(error, f"opening {connection.filename}") from error
+        raise fault_of(error, f"opening {name}") from error
     except BaseException:
         connection.close(True)
         raise

@@ -61,7 +61,8 @@ def breaks_connection(error: Exception) -> bool:
 
 def _told(error: Exception) -> str:
     if isinstance(error, apsw.Error):
+        # Of an error that apsw has found by itself the code is 0, which is the name of a success.
         code = getattr(error, "extendedresult", 0)
         name = apsw.mapping_extended_result_codes.get(code) or apsw.mapping_result_codes.get(code)
-        return str(name or type(error).__name__)
+        return str(name) if code and name else type(error).__name__
     return type(error).__name__
