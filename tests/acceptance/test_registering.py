@@ -373,14 +373,20 @@ async def test_an_endpoint_that_has_not_consented_is_sent_nothing_until_it_does(
         table = {"id": "b", "url": target.url, "signing": SIGNING, "handshake": "cloudevents"}
         assert (await of.made("endpoints", table))["consent"] in ("validating", "failed")
         assert await state_of(of, "b", other_than="validating") == "failed"
+        shown = (await of("GET", "/api/v1/endpoints/b")).body
+        assert shown["consent_problem"] == "WebHook-Allowed-Origin is missing"
+        assert (shown["consent_rate_per_min"], shown["consent_next_at"] is None) == (None, False)
         await publish(of)
         said = await of("POST", "/api/v1/endpoints/b/test")
         assert (said.status, said.body["type"]) == (409, "/problems/not-consented")
         assert target.got.empty()
-        target.answer = consent(**{"WebHook-Allowed-Origin": "*", "WebHook-Allowed-Rate": "*"})
+        target.answer = consent(**{"WebHook-Allowed-Origin": "*", "WebHook-Allowed-Rate": "120"})
         said = await of("POST", "/api/v1/endpoints/b/test")
         assert said.body["delivered"] is True
         assert await state_of(of, "b", other_than="failed") == "active"
+        shown = (await of("GET", "/api/v1/endpoints/b")).body
+        told = [shown[f"consent_{name}"] for name in ("problem", "rate_per_min", "next_at")]
+        assert told == [None, 120, None]
         bodies = {json.loads((await target.next()).body)["type"] for _ in range(2)}
         assert bodies == {"hookseal.test", "order.paid"}, "what had waited for the consent is delivered after it"
 

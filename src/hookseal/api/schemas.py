@@ -117,6 +117,9 @@ _ENDPOINT: Mapping[str, Schema] = {
     "rate_per_min": _or_null(_COUNT),
     "batch": _COUNT,
     "consent": _or_null({"type": "string", "enum": [one.value for one in State]}),
+    "consent_problem": _or_null(_STRING),
+    "consent_rate_per_min": _or_null(_COUNT),
+    "consent_next_at": _or_null(_TIME),
 }
 
 _MADE_SECRET: Schema = {**_STRING, "description": "made here; told this once"}

@@ -104,7 +104,8 @@ def source(one: Source) -> dict[str, Json]:
 
 
 def endpoint(one: Endpoint) -> dict[str, Json]:
-    told = dataclasses.asdict(one)
+    next_at = None if one.consent_next_at is None else rfc3339(one.consent_next_at)
+    told = {**dataclasses.asdict(one), "consent_next_at": next_at}
     return {"as" if name == "acting_as" else name: value for name, value in told.items()}
 
 

@@ -6,14 +6,14 @@ read at a time, and that a release is judged before it is believed. It knows nei
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from hookseal.clock import Clock, Instant
 from hookseal.delivery.endpoint import Endpoint
 from hookseal.delivery.endpoint import build as build_endpoint
 from hookseal.destinations.port import Destination
-from hookseal.destinations.subscriptions import State
+from hookseal.destinations.subscriptions import Subscription
 from hookseal.errors import CannotDecide, Conflict, Invalid, NotFound
 from hookseal.manage import registered
 from hookseal.manage.provider_test_call import ProviderTestCall
@@ -91,7 +91,7 @@ class Management:
         public_url: str | None = None,
         wake: Callable[[], None] = lambda: None,
         handlers: Sequence[Endpoint] = (),
-        consent: Callable[[EndpointId], State | None] = lambda endpoint: None,
+        consent: Callable[[EndpointId], Subscription | None] = lambda endpoint: None,
         registrations: Registrations | None = None,
         publish: Publish | None = None,
         tryouts: Tryouts | None = None,
@@ -301,7 +301,7 @@ class Management:
 
     def _shown_endpoint(self, one: EndpointSettings) -> registered.Endpoint:
         shown = registered.endpoint(one, self._origin(Section.ENDPOINT, one.id))
-        return replace(shown, consent=self._consent(one.id))
+        return registered.with_consent(shown, self._consent(one.id))
 
     def _origin(self, section: Section, id: str) -> registered.Origin:
         is_of_file = self.registrations.is_of_file(section, id)

@@ -6,13 +6,14 @@ neither user information nor query, because both are where people put tokens.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import urlsplit, urlunsplit
 
+from hookseal.clock import Instant
 from hookseal.delivery import endpoint as delivery
 from hookseal.delivery.presets import settled
-from hookseal.destinations.subscriptions import State
+from hookseal.destinations.subscriptions import State, Subscription
 from hookseal.model import EndpointId, Json, ProviderId, SourceId
 from hookseal.settings import EndpointSettings, SourceSettings
 
@@ -52,7 +53,11 @@ class Source:
 class Endpoint:
     """One outbound registration. url: None for a handler; retry: the policy's name; headers: the names.
 
-    acting_as  the key `as`; consent: where the handshake stands, None where there is none.
+    acting_as             the key `as`.
+    consent               where the handshake stands, None where there is none.
+    consent_problem       why the last answer was no consent, as a sentence; None where it was one, or none has come.
+    consent_rate_per_min  what was granted; None is any rate, or no consent.
+    consent_next_at       when it is asked again by itself.
     """
 
     id: EndpointId
@@ -72,6 +77,22 @@ class Endpoint:
     rate_per_min: int | None
     batch: int
     consent: State | None = None
+    consent_problem: str | None = None
+    consent_rate_per_min: int | None = None
+    consent_next_at: Instant | None = None
+
+
+def with_consent(shown: Endpoint, asked: Subscription | None) -> Endpoint:
+    """The same with where its handshake stands. asked: None for one that has none."""
+    if asked is None:
+        return shown
+    return replace(
+        shown,
+        consent=asked.state,
+        consent_problem=asked.problem or None,
+        consent_rate_per_min=asked.rate_per_min if asked.state is State.ACTIVE else None,
+        consent_next_at=None if asked.next_at is None else Instant(asked.next_at),
+    )
 
 
 def source(settings: SourceSettings, public_url: str | None, origin: Origin = Origin.FILE) -> Source:

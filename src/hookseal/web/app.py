@@ -23,7 +23,7 @@ from hookseal.delivery.engine import Engine
 from hookseal.destinations.handler import Handler, endpoint_of
 from hookseal.destinations.issuer import KeptIssuer
 from hookseal.destinations.registry import destinations
-from hookseal.destinations.subscriptions import State, Subscriptions
+from hookseal.destinations.subscriptions import State, Subscription, Subscriptions
 from hookseal.egress.client import GuardedClient
 from hookseal.egress.policy import EgressPolicy
 from hookseal.egress.port import Egress
@@ -337,13 +337,15 @@ class Gateway:
             keyring = load_or_create(key_path, path.exists() and path.stat().st_size > 0)
         return SqliteStore(path, keyring, clock=self._clock)
 
-    def _consent(self, endpoint: EndpointId) -> State | None:
-        return None if self._subscriptions is None else self._subscriptions.state(endpoint)
+    def _consent(self, endpoint: EndpointId) -> Subscription | None:
+        return None if self._subscriptions is None else self._subscriptions.states().get(endpoint)
 
     async def _ask(self, endpoint: EndpointId) -> State | None:
         """Where its consent stands; one that has not consented is asked now."""
-        state = self._consent(endpoint)
-        return state if state in (None, State.ACTIVE) else (await self.subscriptions.ask(endpoint)).state
+        known = self._consent(endpoint)
+        if known is None or known.state is State.ACTIVE:
+            return None if known is None else known.state
+        return (await self.subscriptions.ask(endpoint)).state
 
     async def _void_leases(self, store: Store) -> int:
         """How many were voided. A full disk does not keep us from starting: leases lapse by themselves in a minute."""
