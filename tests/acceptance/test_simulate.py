@@ -361,6 +361,19 @@ async def test_the_gateway_accepts_what_is_sent(
     assert sorted(row["type"] for row in rows) == types
 
 
+async def test_a_fault_of_a_token_waits_until_the_receiver_has_the_keys(tmp_path: Path) -> None:
+    port = free_port()  # nothing serves the key set before the command does
+    options = {"audience": AUDIENCE, "jwks_url": f"http://127.0.0.1:{port}/tenant/discovery/v2.0/keys"}
+    gateway = Gateway(settings_of(tmp_path, "bankid_antifraud", dict(options)))
+    async with gateway, serving(gateway, "127.0.0.1:0") as address:
+        proof = ["--set", f"audience={AUDIENCE}", "--listen", f"127.0.0.1:{port}"]
+        code, output = await simulate_beside(
+            "bankid_antifraud", "--to", f"{address.url}/in/source", *proof, "--fault", "expired-token"
+        )
+    assert code == 0, output
+    assert "401" in output
+
+
 def events_at(url: str) -> list[dict[str, str]]:
     request = Request(f"{url}/api/v1/events?limit=1000", headers={"Authorization": f"Bearer {API_KEY}"})
     with urlopen(request, timeout=TIMEOUT_S) as answer:

@@ -226,6 +226,7 @@ class _Plan:
 
         from hookseal.cli.printing import console
         from hookseal.cli.simulate_report import FaultLines
+        from hookseal.simulate.assess import Assessor
         from hookseal.simulate.faults import FaultPlayer
         from hookseal.simulate.wire import SocketWire
 
@@ -233,9 +234,12 @@ class _Plan:
             simulator = await self._simulator(stack, _Printed())
             if not await simulator.subscribe():
                 return False
+            wire = SocketWire(self.target, self.clock)
+            if self.issuer is not None:  # our key set is served from now on only: let the receiver fetch it first
+                await Assessor(self._sender, wire, self.clock).ready(_say_waiting)
             player = FaultPlayer(
                 sender=self._sender,
-                wire=SocketWire(self.target, self.clock),
+                wire=wire,
                 clock=self.clock,
                 rate=simulator.rate,
                 jitter=random.random,
@@ -254,7 +258,7 @@ class _Plan:
         """All cases, and the report."""
         from contextlib import AsyncExitStack
 
-        from hookseal.cli.printing import print_json, say
+        from hookseal.cli.printing import print_json
         from hookseal.cli.simulate_report import Report, report_console, report_json
         from hookseal.simulate.assess import Assessor
         from hookseal.simulate.wire import SocketWire
@@ -265,7 +269,7 @@ class _Plan:
             await self._serve_keys(stack)
             wire = SocketWire(self.target, self.clock)
             assessor = Assessor(self._sender, wire, self.clock, per_second=self.rate)
-            await assessor.ready(lambda wait_s: say(f"the receiver asks to come again in {wait_s:.0f} s"))
+            await assessor.ready(_say_waiting)
             if not as_json:
                 report.begins(self.entry.name, self.to)
             async for finding in assessor.findings():
@@ -373,6 +377,12 @@ class _Printed:
             self._console.print(f"{escape(what):<36}  [{style}]{escape(answer):>3}[/]  {escape(said)}")
         except SystemExit:  # rich's way to say that the reader has left; inside a task it would tear the loop down
             raise BrokenPipeError from None
+
+
+def _say_waiting(wait_s: float) -> None:
+    from hookseal.cli.printing import say
+
+    say(f"the receiver asks to come again in {wait_s:.0f} s")
 
 
 def _all_of(entry: "Provider") -> list[str]:
