@@ -97,6 +97,16 @@ async def test_chunked_body_over_the_limit_is_413(gateway: Running) -> None:
     assert (await connection.answer()).status == 413
 
 
+@pytest.mark.requirement("B32")
+async def test_a_body_that_is_cut_off_is_408_and_never_a_final_no(gateway: Running) -> None:
+    connection = await Open.to(gateway, head("Content-Length: 10") + b"half")
+    connection.writer.write_eof()  # it still listens, as a proxy may
+    answer = await connection.answer()
+    assert answer.status == 408
+    assert await connection.is_closed()
+    assert await gateway.count_events("idenfy") == 0
+
+
 async def test_slow_body_is_408_and_closed(tmp_path: Path) -> None:
     async with running(settings(tmp_path, body_timeout_s=0.2)) as gateway:
         connection = await Open.to(gateway, head("Content-Length: 10") + b"slow")

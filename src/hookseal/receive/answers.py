@@ -26,6 +26,7 @@ class Case(StrEnum):
     METHOD = "method"
     BODY_TOO_LARGE = "body_too_large"
     TOO_SLOW = "too_slow"
+    CUT_OFF = "cut_off"
     HEADERS_TOO_LARGE = "headers_too_large"
     MALFORMED = "malformed"
     RATE = "rate"
@@ -68,6 +69,8 @@ TABLE: dict[Case, _Row] = {
     Case.METHOD: _Row(405, "Method not allowed"),
     Case.BODY_TOO_LARGE: _Row(413, "Body too large", close=True),
     Case.TOO_SLOW: _Row(408, "Request too slow", close=True),
+    # The sender may still listen, or a proxy may pass it on: what never came whole is not bad for ever, so never 400.
+    Case.CUT_OFF: _Row(408, "Request cut off", close=True),
     Case.HEADERS_TOO_LARGE: _Row(431, "Headers too large", close=True),
     Case.MALFORMED: _Row(400, "Malformed request", close=True),
     Case.RATE: _Row(429, "Rate exceeded", retry_after_s=60),

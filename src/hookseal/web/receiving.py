@@ -122,8 +122,8 @@ class Receiving:
             async with asyncio.timeout(self._limits.body_timeout_s):
                 while True:
                     message = await receive()
-                    if message["type"] != "http.request":  # the client left, or its framing is broken
-                        return answers.answer(Case.MALFORMED)
+                    if message["type"] != "http.request":  # cut off; of chunks, their framing may as well be broken
+                        return answers.answer(Case.CUT_OFF if declared else Case.MALFORMED)
                     chunk = message.get("body", b"")
                     if chunk:
                         held.take(len(chunk))
