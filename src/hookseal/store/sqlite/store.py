@@ -9,18 +9,14 @@ process. Leases stay until `void_leases` or their end.
 
 import asyncio
 import contextlib
-import queue
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
 
 import apsw
 
 from hookseal import probe
 from hookseal.clock import Clock, Instant, SystemClock
-from hookseal.errors import StoreUnavailable
 from hookseal.ids import new_delivery_id
 from hookseal.model import DeliveryId, EndpointId, EventId, RefusalId, SourceId
 from hookseal.probe import Step
@@ -71,15 +67,15 @@ from hookseal.store.sqlite.lock import Lock
 from hookseal.store.sqlite.migrate import QUERIES, inspect, migrate, migrations, note_keyring
 from hookseal.store.sqlite.positions import Positions
 from hookseal.store.sqlite.quarantining import PreparedRefusal, Quarantining, Release
+from hookseal.store.sqlite.readers import Readers
 from hookseal.store.sqlite.reading import Reading
 from hookseal.store.sqlite.recent import Recent
 from hookseal.store.sqlite.replaying import SLICE, NewDeliveryId, Replaying, ReplaySlice
 from hookseal.store.sqlite.room import RESERVE_BYTES, Room
 from hookseal.store.sqlite.writer import Handler, Writer
 
-T = TypeVar("T")
-
 _READERS = 2
+"""For listings, replays and rotation; claims have one of their own."""
 _NAMED_AT_ONCE = 64
 """Named events that one replay has in the writer's queue at a time."""
 
@@ -142,8 +138,8 @@ class SqliteStore:
         )
         self._lock = Lock(self._path.with_name(self._path.name + ".lock"))
         self._reading = Reading(self._sealer)
-        self._readers: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
-        self._threads: ThreadPoolExecutor | None = None
+        self._claiming = Readers(1)
+        self._looking = Readers(_READERS)
         replaying = Replaying(self._positions, new_delivery_id)
         room = Room(self._path.parent, reserve_bytes)
         self._accept = Handler("accept", 0, room.or_refuse(Accepting(self._positions, self._recent).apply))
@@ -168,7 +164,8 @@ class SqliteStore:
         connection = await asyncio.to_thread(self._take)
         self._writer.start(asyncio.get_running_loop(), connection)
         self._checkpointer.start()
-        self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="hookseal-store-reader")
+        self._claiming.start()
+        self._looking.start()
 
     def _take(self) -> apsw.Connection:
         check_library(apsw.sqlite_lib_version())
@@ -176,8 +173,7 @@ class SqliteStore:
         try:
             return self._prepare_file()
         except BaseException as error:
-            while not self._readers.empty():
-                self._readers.get().close(True)
+            self._close_readers()
             self._lock.release()
             if isinstance(error, apsw.Error):
                 raise fault_of(error, f"opening {self._path}") from error
@@ -198,8 +194,8 @@ class SqliteStore:
             migrate(connection, version, known, self._clock.now())
             note_keyring(connection, self._sealer.keyring)
             self._remembered.recover(connection)
-            for _ in range(_READERS):
-                self._readers.put(open_reader(self._path, self._vfs))
+            for readers in (self._claiming, self._looking):
+                readers.connect(lambda: open_reader(self._path, self._vfs))
         except BaseException:
             connection.close(True)
             raise
@@ -210,14 +206,14 @@ class SqliteStore:
 
     def _let_go(self) -> None:
         """The writer's connection closes last: only one that may write can move the log and take it away."""
-        threads, self._threads = self._threads, None
-        if threads is not None:
-            threads.shutdown()
-        while not self._readers.empty():
-            self._readers.get().close(True)
+        self._close_readers()
         self._checkpointer.stop()
         self._writer.stop()
         self._lock.release()
+
+    def _close_readers(self) -> None:
+        self._claiming.close()
+        self._looking.close()
 
     # --- receiving ---
 
@@ -241,7 +237,7 @@ class SqliteStore:
         leased: Sequence[Leased] = await self._writer.submit(self._claim, Claim(dict(free), now, lease_until))
         if not leased:
             return []
-        events = await self._read(self._reading.events_of, [one.event for one in leased])
+        events = await self._claiming.read(self._reading.events_of, [one.event for one in leased])
         unreadable = [(one.key, one.lease) for one in leased if events.get(one.event) is None]
         if unreadable:
             await self._writer.submit(self._bury, Bury(unreadable, now))
@@ -249,7 +245,7 @@ class SqliteStore:
         return [_claimed(one, event) for one in leased if (event := events.get(one.event)) is not None]
 
     async def next_due_at(self, endpoints: Sequence[EndpointId]) -> Instant | None:
-        return await self._read(self._reading.next_due_at, endpoints)
+        return await self._claiming.read(self._reading.next_due_at, endpoints)
 
     async def record(self, result: Result) -> bool:
         recorded: bool = await self._writer.submit(self._record, result)
@@ -272,9 +268,9 @@ class SqliteStore:
         since = Instant(-FOREVER) if replay.since is None else replay.since
         until = Instant(FOREVER) if replay.until is None else replay.until
         if replay.events is None:
-            spans, at_once = await self._read(_slices_between, since, until), 1
+            spans, at_once = await self._looking.read(_slices_between, since, until), 1
         else:
-            spans, at_once = await self._read(_named, replay.events), _NAMED_AT_ONCE
+            spans, at_once = await self._looking.read(_named, replay.events), _NAMED_AT_ONCE
         made = 0
         for some in range(0, len(spans), at_once):
             futures = [
@@ -314,13 +310,13 @@ class SqliteStore:
 
     async def seals(self, limit: int, cursor: Cursor | None = None) -> Seals:
         shelf, after = begin(cursor)
-        values: Sequence[Sealed] = await self._read(rewrapping.find, shelf, after, limit)
+        values: Sequence[Sealed] = await self._looking.read(rewrapping.find, shelf, after, limit)
         found = look(shelf, values)
         return Seals(by_key=found.by_key, next=follow(shelf, values, found, limit, _place(values, found.looked)))
 
     async def rewrap(self, limit: int, cursor: Cursor | None = None) -> Seals:
         shelf, after = begin(cursor)
-        values: Sequence[Sealed] = await self._read(rewrapping.find, shelf, after, limit)
+        values: Sequence[Sealed] = await self._looking.read(rewrapping.find, shelf, after, limit)
         found = plan(self._sealer, shelf, values)
         moves: Sequence[Move] = found.moves
         moved: int = await self._writer.submit(self._rewrap, moves) if moves else 0
@@ -335,7 +331,7 @@ class SqliteStore:
         return value if replace else (await self.kept(shelf))[name]
 
     async def kept(self, shelf: str) -> Mapping[str, bytes]:
-        return await self._read(self._reading.kept, shelf)
+        return await self._looking.read(self._reading.kept, shelf)
 
     async def forget(self, shelf: str, name: str) -> None:
         await self._writer.submit(self._keep, Keep(shelf, name, None))
@@ -343,46 +339,28 @@ class SqliteStore:
     # --- reading ---
 
     async def event(self, event: EventId) -> StoredEvent:
-        return await self._read(self._reading.event, event)
+        return await self._looking.read(self._reading.event, event)
 
     async def events(self, where: EventFilter, limit: int, cursor: Cursor | None) -> Page[StoredEvent]:
-        return await self._read(self._reading.events, where, limit, cursor)
+        return await self._looking.read(self._reading.events, where, limit, cursor)
 
     async def in_force(self, source: SourceId, subject: str) -> InForce:
-        return await self._read(self._reading.in_force, source, subject)
+        return await self._looking.read(self._reading.in_force, source, subject)
 
     async def delivery(self, delivery: DeliveryId) -> tuple[DeliveryRow, Sequence[AttemptRow]]:
-        return await self._read(self._reading.delivery, delivery)
+        return await self._looking.read(self._reading.delivery, delivery)
 
     async def deliveries(self, where: DeliveryFilter, limit: int, cursor: Cursor | None) -> Page[DeliveryRow]:
-        return await self._read(self._reading.deliveries, where, limit, cursor)
+        return await self._looking.read(self._reading.deliveries, where, limit, cursor)
 
     async def refusal(self, refusal: RefusalId) -> Refusal:
-        return await self._read(self._reading.refusal, refusal)
+        return await self._looking.read(self._reading.refusal, refusal)
 
     async def refusals(self, source: SourceId | None, limit: int, cursor: Cursor | None) -> Page[Refusal]:
-        return await self._read(self._reading.refusals, source, limit, cursor)
+        return await self._looking.read(self._reading.refusals, source, limit, cursor)
 
     async def counts(self) -> Counts:
-        return await self._read(self._reading.counts)
-
-    async def _read(self, read: Callable[..., T], *arguments: Any) -> T:
-        threads = self._threads
-        if threads is None:
-            raise StoreUnavailable("the store is not open")
-        try:
-            return await asyncio.get_running_loop().run_in_executor(threads, self._read_now, read, arguments)
-        except RuntimeError as error:
-            raise StoreUnavailable("the store is closed") from error
-
-    def _read_now(self, read: Callable[..., T], arguments: Sequence[Any]) -> T:
-        connection = self._readers.get()
-        try:
-            return read(connection, *arguments)
-        except (apsw.Error, UnicodeError, OverflowError) as error:
-            raise fault_of(error, read.__name__) from error
-        finally:
-            self._readers.put(connection)
+        return await self._looking.read(self._reading.counts)
 
 
 class _Remembered:
