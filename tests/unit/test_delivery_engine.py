@@ -84,6 +84,7 @@ async def test_a_delivery_made_by_another_node_is_found_without_a_word(tmp_path:
         (first,) = await b.receive()
         await b.watch.told()
         event = (await b.row(first)).event
+        await b.still()
         assert await b.store.replay(Replay(endpoint=EndpointId("core"), events=(event,)), b.clock.now()) == 1
         b.clock.advance(5.0)
         (told,) = await b.watch.told()
