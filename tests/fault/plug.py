@@ -11,6 +11,7 @@ import hmac
 import json
 import os
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -195,6 +196,14 @@ class Node:
         self.url = line.decode().split()[1]
         return True
 
+    async def freeze(self) -> None:
+        """Stop all of its threads where they are; one that waits for the disk comes no further than that call."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        while any(_state(task) not in "TtDZX" for task in tasks.iterdir()):
+            await asyncio.sleep(0)
+
     async def kill(self) -> None:
         if self.process is None:
             return
@@ -206,6 +215,14 @@ class Node:
         assert self.process is not None
         self.process.terminate()
         return await asyncio.wait_for(self.process.wait(), 60)
+
+
+def _state(task: Path) -> str:
+    """The state of a thread, one letter as of `ps`; X when it is gone."""
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
 
 
 class Clients:
