@@ -500,6 +500,7 @@ class Engine:
 
     def _let_go(self, held: Held) -> None:
         """The delivery is no longer this process's business."""
+        held.trying = None  # the two would keep each other, and the event's bytes, until the collector comes: seldom
         if self._held.pop(held.claim.id, None) is None:
             return
         held.shared.users -= 1
