@@ -52,9 +52,10 @@ async def serving_until_stopped(
     do not wait for that.
     """
     from hookseal.web.app import Gateway
-    from hookseal.web.server import raise_file_limit, serving
+    from hookseal.web.server import give_memory_back, raise_file_limit, serving
 
     raise_file_limit()
+    give_memory_back()
     stopping, hurried = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
