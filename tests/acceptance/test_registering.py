@@ -415,7 +415,7 @@ async def test_a_test_of_an_endpoint_is_one_call_whose_outcome_is_told(
         await of.made("endpoints", {"id": "e", "url": target.url, "signing": SIGNING})
         said = await of("POST", "/api/v1/endpoints/e/test")
         assert said.status == 200
-        assert (said.body["delivered"], said.body["reason"]) == (delivered, reason)
+        assert (said.body["delivered"], said.body["status"], said.body["reason"]) == (delivered, status, reason)
         post = await target.next()
         assert json.loads(post.body)["type"] == "hookseal.test"
         assert post.values("webhook-signature") == [standard_signatures(SECRET, post)]

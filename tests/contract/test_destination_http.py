@@ -310,7 +310,7 @@ async def test_retry_after_is_passed_on_as_it_came() -> None:
 async def test_a_redirect_is_refused_and_not_followed(status: int) -> None:
     async with at_sink() as (destination, sink):
         sink.status, sink.headers = status, {"Location": sink.url}
-        assert await destination.send(Sample().parcel(), NOW) == Failed(reason="redirect_refused")
+        assert await destination.send(Sample().parcel(), NOW) == Failed(reason="redirect_refused", status=status)
         assert sink.taken == 1
 
 

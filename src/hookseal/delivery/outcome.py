@@ -44,15 +44,15 @@ def judge(
 ) -> Result:
     """The result of the try that began at `started_at`. seconds: how long it took; jitter: 0.0 to 1.0."""
     number = claim.attempts + 1
-    status = sent.status if isinstance(sent, Answered) else None
+    status = None if isinstance(sent, Rejected) else sent.status
     due_at: Instant | None = None
     reason: str | None = None
     if isinstance(sent, Rejected):
         happening, reason = Happening.REJECTED, sent.reason
-    elif status is not None and status in policy.success:
+    elif isinstance(sent, Answered) and sent.status in policy.success:
         happening = Happening.SUCCEEDED
-    elif status is not None and status in policy.permanent:
-        happening, reason = Happening.REFUSED, f"http_{status}"
+    elif isinstance(sent, Answered) and sent.status in policy.permanent:
+        happening, reason = Happening.REFUSED, f"http_{sent.status}"
     else:
         reason = sent.reason if isinstance(sent, Failed) else f"http_{sent.status}"
         wish = retry_after.parse(sent.retry_after, ended_at) if isinstance(sent, Answered) else None

@@ -86,7 +86,7 @@ class HttpDestination:
             "POST", self._endpoint.url, headers=headers, body=body, timeout_s=self._endpoint.timeout_s
         )
         if isinstance(came, Failure):
-            return Failed(reason=came.reason)
+            return Failed(reason=came.reason, status=came.status)
         return Answered(status=came.status, retry_after=came.headers.get("retry-after"))
 
     def _provider(self, id: ProviderId) -> Provider | None:

@@ -37,9 +37,14 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """There was no answer that counts. reason: a code of `AttemptReason`, or a handler's own `handler_error`."""
+    """There was no answer that counts.
+
+    reason  a code of `AttemptReason`, or a handler's own `handler_error`.
+    status  of a redirect, for the operator to see: it is not followed.
+    """
 
     reason: str
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,8 +85,8 @@ class Tryouts:
         now, begun = self._clock.now(), self._clock.monotonic()
         sent = await destination.send(self._parcel(endpoint.id, now), now)
         duration_ms = round((self._clock.monotonic() - begun) * 1000)
-        status = sent.status if isinstance(sent, Answered) else None
-        delivered = status in endpoint.policy.success if status is not None else False
+        status = sent.status if isinstance(sent, Answered | Failed) else None
+        delivered = isinstance(sent, Answered) and sent.status in endpoint.policy.success
         match sent:
             case Answered(status=answered):
                 reason = None if delivered else f"http_{answered}"
