@@ -159,6 +159,25 @@ async def test_a_lease_that_was_lost_takes_its_own_result_along_and_no_other(tmp
         assert {row.id: row.state for row in await b.rows()}[waiting[1]] is DeliveryState.CANCELLED
 
 
+async def test_what_was_lost_while_its_batch_was_under_way_does_not_block_those_that_go_on_alone(
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path, batching()) as b:
+        b.receiver.answer_together = lambda parcels: Answered(status=400)
+        waiting = await queue_up(b, 3)
+        b.receiver.gate.set()
+        b.receiver.gate.clear()
+        await b.watch.told()
+        assert await together(b) == [waiting]
+        await b.store.cancel(waiting[0], b.clock.now())
+        b.clock.advance(10)
+        await b.still()
+        b.receiver.gate.set()
+        assert {one.delivery for one in await b.watch.told(2)} == set(waiting[1:])
+        await b.receive()
+        await b.watch.told()
+
+
 async def test_stopping_gives_back_all_that_a_call_carries(tmp_path: Path) -> None:
     async with bench(tmp_path, batching()) as b:
         waiting = await queue_up(b, 3)

@@ -400,7 +400,10 @@ class Engine:
         if not self._running or not lane.is_open or self._lanes.get(lane.endpoint.id) is not lane:
             await self._release(apart)
             return
-        lane.wait_alone(apart)
+        for held in apart:
+            if held.gone:
+                self._let_go(held)
+        lane.wait_alone([held for held in apart if not held.gone])
         self._feed(lane)
 
     async def _settle(self, one: Try, sent: Answered | Failed | Rejected, started_at: Instant) -> None:
