@@ -19,7 +19,7 @@ from tiers import note, tier
 pytestmark = [pytest.mark.fault, pytest.mark.root_only]
 
 BOUND_S = 60
-EVENTS = tier(ci=2, full=40)
+EVENTS = tier(ci=2, full=8)
 COUNT = 200
 FAULTY = [{GONE: 10, BROKEN: 10, SILENT: 20}, {SILENT: 100}][: tier(ci=1, full=2)]
 """How many of the names fail, and how. 100 are more silent ones than there are places for quick look-ups."""

@@ -27,7 +27,7 @@ from hookseal.delivery.engine import LEASE_S
 __all__ = ["place", "server"]
 pytestmark = pytest.mark.fault
 
-EVENTS = tier(ci=15, full=1_000)
+EVENTS = tier(ci=15, full=100)
 """Before and after each step."""
 BOUND_S = 120
 LONGEST_WAIT_S = 1.2

@@ -1,6 +1,7 @@
 """The lines of look-ups: who has a place, who waits, and that silent names take nobody else's."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Sequence
 
@@ -85,6 +86,21 @@ async def test_names_that_are_silent_leave_their_places_to_others(monkeypatch: p
     await all_found(asked, *hosts("good", QUICK * 20))
     assert resolver.running == SLOW, "they are still looked up"
     resolver.gate.set()
+
+
+async def test_who_asks_late_for_a_silent_name_is_told_that_it_was_silent() -> None:
+    gate = threading.Event()
+
+    def in_vain(host: str) -> Sequence[str]:
+        gate.wait(BOUND_S)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    asked = Names(in_vain, 0.2)
+    assert await reason(asked, "silent.test") is AttemptReason.DNS_TIMEOUT
+    late = asyncio.create_task(reason(asked, "silent.test"))
+    await asyncio.sleep(0)
+    gate.set()
+    assert await late is AttemptReason.DNS_TIMEOUT
 
 
 async def test_more_silent_names_than_places_for_them_use_no_more_threads_than_there_are_places(

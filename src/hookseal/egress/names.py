@@ -62,6 +62,7 @@ class _Asked:
     begun: asyncio.Future[None]
     answer: asyncio.Future[Sequence[str]]
     askers: int = 0
+    began: float = 0.0
     slow_timer: asyncio.TimerHandle | None = None
 
 
@@ -121,6 +122,7 @@ class Names:
                     del self._asked[asked.host]
                     continue
                 line.taken += 1
+                asked.began = asyncio.get_running_loop().time()
                 asked.slow_timer = asyncio.get_running_loop().call_later(SLOW_S, self._note_slow, asked)
                 asked.begun.set_result(None)
                 self._start_thread(asked)
@@ -168,11 +170,18 @@ class Names:
             self._known_slow.pop(asked.host, None)
         elif asked in self._overstaying:
             self._overstaying.remove(asked)
+        if _is_passing(error) and asyncio.get_running_loop().time() - asked.began >= self._timeout_s:
+            error = TimeoutError()  # who came late to a silent name is told what the first one was
         if error is None:
             asked.answer.set_result(found)
         else:
             asked.answer.set_exception(error)
         self._begin()
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    """The resolver's word for a server that failed, and for one that it has waited for in vain."""
+    return isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
 
 
 def _reason(error: socket.gaierror) -> AttemptReason:
