@@ -144,6 +144,10 @@ def renew(connection: apsw.Connection, holds: Sequence[Hold]) -> Sequence[Sequen
     return kept
 
 
+def claimed_leases(_: object, claimed: Sequence[Leased]) -> Mapping[DeliveryId, Lease]:
+    return {one.id: one.lease for one in claimed}
+
+
 def release(connection: apsw.Connection, holds: Sequence[Hold]) -> Sequence[None]:
     for hold in holds:
         for some in slices(_held(hold)):

@@ -17,6 +17,7 @@ import apsw
 
 from hookseal import probe
 from hookseal.clock import Clock, Instant, SystemClock
+from hookseal.errors import StoreError
 from hookseal.ids import new_delivery_id
 from hookseal.model import DeliveryId, EndpointId, EventId, RefusalId, SourceId
 from hookseal.probe import Step
@@ -47,7 +48,7 @@ from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
 from hookseal.store.rows import kept_label, refusal_label, request_label
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import expiring, keeping, leasing, quarantining, rewrapping
-from hookseal.store.sqlite.accepting import Accepting, prepare
+from hookseal.store.sqlite.accepting import Accepting, born_leased, prepare
 from hookseal.store.sqlite.checkpoint import BOUND_PAGES, START_PAGES, Checkpointer, begin_log_anew
 from hookseal.store.sqlite.connection import (
     check_library,
@@ -133,6 +134,7 @@ class SqliteStore:
             lambda: open_writer(self._path, vfs),
             self._remembered,
             self._checkpointer.between,
+            self._give_back,
             max_waiting=max_waiting,
             max_waiting_bytes=max_waiting_bytes,
         )
@@ -142,7 +144,9 @@ class SqliteStore:
         self._looking = Readers(_READERS)
         replaying = Replaying(self._positions, new_delivery_id)
         room = Room(self._path.parent, reserve_bytes)
-        self._accept = Handler("accept", 0, room.or_refuse(Accepting(self._positions, self._recent).apply))
+        self._accept = Handler(
+            "accept", 0, room.or_refuse(Accepting(self._positions, self._recent).apply), leases=born_leased
+        )
         self._record = Handler("record", 1, leasing.record, Step.RECORDED)
         self._quarantine = Handler("quarantine", 2, room.or_refuse(self._quarantining.apply))
         self._renew = Handler("renew", 3, leasing.renew)
@@ -156,7 +160,7 @@ class SqliteStore:
         self._expire = Handler("expire", 12, Expiring(self._positions, self._quarantining).apply, Step.EXPIRED)
         self._rewrap = Handler("rewrap", 13, rewrapping.rewrap, Step.REWRAPPED)
         self._note_keys = Handler("note_keys", 14, rewrapping.note)
-        self._claim = Handler("claim_due", 10, Claiming(new_lease).apply)
+        self._claim = Handler("claim_due", 10, Claiming(new_lease).apply, leases=leasing.claimed_leases)
 
     # --- opening and closing ---
 
@@ -237,7 +241,11 @@ class SqliteStore:
         leased: Sequence[Leased] = await self._writer.submit(self._claim, Claim(dict(free), now, lease_until))
         if not leased:
             return []
-        events = await self._claiming.read(self._reading.events_of, [one.event for one in leased])
+        try:
+            events = await self._claiming.read(self._reading.events_of, [one.event for one in leased])
+        except BaseException:
+            self._give_back({one.id: one.lease for one in leased})
+            raise
         unreadable = [(one.key, one.lease) for one in leased if events.get(one.event) is None]
         if unreadable:
             await self._writer.submit(self._bury, Bury(unreadable, now))
@@ -257,6 +265,12 @@ class SqliteStore:
 
     async def release(self, leases: Mapping[DeliveryId, Lease], due_at: Instant) -> None:
         await self._writer.submit(self._release, Hold(dict(leases), due_at))
+
+    def _give_back(self, leases: Mapping[DeliveryId, Lease]) -> None:
+        """Of requests and claims whose caller has given up. When it cannot be written, they lapse by themselves."""
+        with contextlib.suppress(StoreError):
+            released = self._writer.submit(self._release, Hold(dict(leases), self._clock.now()))
+            released.add_done_callback(lambda done: done.exception())
 
     async def void_leases(self, now: Instant) -> int:
         voided: int = await self._writer.submit(self._void, now)

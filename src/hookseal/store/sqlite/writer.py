@@ -10,14 +10,15 @@ When it fails:
 - the disk, the file or the lock: everything in the batch fails with StoreUnavailable, and after an I/O error the
   connection is opened anew, so that nothing goes on from what a failed sync left behind;
 - one operation's value: the batch is halved until the faulty operation stands alone, so that only it fails;
-- the thread itself: it fails all that waits and all that comes. It never dies in silence.
+- the thread itself: it fails all that waits and all that comes. It never dies in silence;
+- a caller that has given up meanwhile: what was asked for stands, and what it leased is held by nobody (`untold`).
 What the handlers remember of the file follows the transaction: `keep` after a commit, `undo` after a failure.
 """
 
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -25,7 +26,9 @@ import apsw
 
 from hookseal import probe
 from hookseal.errors import HooksealError, StoreBusy, StoreError, StoreUnavailable
+from hookseal.model import DeliveryId
 from hookseal.probe import Step
+from hookseal.store.port import Lease
 from hookseal.store.sqlite.faults import breaks_connection, concerns_all, fault_of
 from hookseal.store.sqlite.migrate import QUERIES
 
@@ -39,12 +42,14 @@ class Handler(NamedTuple):
     A result that is a HooksealError is raised to its caller; it undoes nothing.
     rank       handlers of a batch run in this order.
     committed  announced after the commit of a batch that had such operations.
+    leases     of an argument and its result: those that nobody knows of when the caller is not told.
     """
 
     name: str
     rank: int
     apply: Callable[[apsw.Connection, Sequence[Any]], Sequence[Any]]
     committed: Step | None = None
+    leases: Callable[[Any, Any], Mapping[DeliveryId, Lease]] | None = None
 
 
 class Memory(Protocol):
@@ -76,6 +81,7 @@ class Writer:
     """connect   opens a connection that may write.
     memory    what the handlers remember of the file.
     between   called after each commit, outside of any transaction, with the connection and the pages of the log.
+    untold    called on the event loop with leases that stand in the file and whose takers have given up.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class Writer:
         connect: Callable[[], apsw.Connection],
         memory: Memory,
         between: Callable[[apsw.Connection, int], None],
+        untold: Callable[[Mapping[DeliveryId, Lease]], None],
         *,
         max_waiting: int,
         max_waiting_bytes: int,
@@ -90,6 +97,7 @@ class Writer:
         self._connect = connect
         self._memory = memory
         self._between = between
+        self._untold = untold
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
         self._condition = threading.Condition()
@@ -242,10 +250,24 @@ class Writer:
         assert self._loop is not None
         self._taken = ()
         try:
-            self._loop.call_soon_threadsafe(_settle, batch)
+            self._loop.call_soon_threadsafe(self._settle, batch)
         except RuntimeError:
             # The loop is closed: nobody waits any more. What was committed stays.
             return
+
+    def _settle(self, batch: Sequence[_Operation]) -> None:
+        untold: dict[DeliveryId, Lease] = {}
+        for operation in batch:
+            failed = isinstance(operation.outcome, HooksealError)
+            if operation.future.done():  # its caller was cancelled; the write happened all the same
+                if operation.handler.leases is not None and not failed:
+                    untold.update(operation.handler.leases(operation.argument, operation.outcome))
+            elif failed:
+                operation.future.set_exception(operation.outcome)
+            else:
+                operation.future.set_result(operation.outcome)
+        if untold:
+            self._untold(untold)
 
     def _end(self, reason: str) -> None:
         with self._condition:
@@ -268,13 +290,3 @@ def _error_for(operation: _Operation, error: Exception) -> StoreError:
     told = type(fault)(*fault.args)
     told.__cause__ = error
     return told
-
-
-def _settle(batch: Sequence[_Operation]) -> None:
-    for operation in batch:
-        if operation.future.done():
-            continue  # its caller was cancelled; the write happened all the same
-        if isinstance(operation.outcome, HooksealError):
-            operation.future.set_exception(operation.outcome)
-        else:
-            operation.future.set_result(operation.outcome)
