@@ -169,7 +169,9 @@ async def test_one_event_is_one_post_to_exactly_the_registered_url(path: str) ->
 async def test_a_redirect_is_a_failure_and_is_not_followed(status: int) -> None:
     async with sending("zignsec", b"key") as (destination, capture):
         capture.answer = lambda one: (status, [("Location", capture.url("/other"))])
-        assert await destination.send(parcel("zignsec", body_of("ZS-1")), NOW) == Failed(reason="redirect_refused", status=status)
+        assert await destination.send(parcel("zignsec", body_of("ZS-1")), NOW) == Failed(
+            reason="redirect_refused", status=status
+        )
         assert [one.line for one in capture.caught] == ["POST /a?b=1 HTTP/1.1"]
 
 
