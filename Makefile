@@ -16,7 +16,7 @@ run: setup
 	$(BIN)/hookseal demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python tests/side_by_side.py
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks
