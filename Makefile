@@ -24,7 +24,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/architecture
 
-# The long tier of the fault tests, power cuts among them: some 20 minutes, as root, with figures in .faults/.
+# The long tier of the fault tests, power cuts among them: some two hours, as root, with figures in .faults/.
 faults: setup
 	HOOKSEAL_FAULTS=full $(BIN)/python -m pytest -q tests/fault
 
