@@ -8,7 +8,7 @@ from destination_contract import NOW, DestinationContract, Pair, Sample
 
 from hookseal.delivery.policy import POLICIES
 from hookseal.destinations.handler import HandlerDestination, endpoint_of
-from hookseal.destinations.port import Failed
+from hookseal.destinations.port import Answered, Failed
 from hookseal.model import Event
 
 
@@ -78,3 +78,14 @@ def test_a_handler_within_a_function_or_a_class_has_a_plain_id() -> None:
         "handler:test_destination_handler.test_a_handler_within_a_function_or_a_class_has_a_plain_id._locals_.inner"
     )
     assert endpoint_of(Service().handle).id == "handler:test_destination_handler.service.handle"
+
+
+async def test_several_at_once_run_in_turn_and_are_answered_as_one() -> None:
+    service = Service()
+    destination = HandlerDestination(service.handle)
+    parcels = [Sample().parcel(), Sample().parcel()]
+    assert await destination.send_together(parcels, NOW) == Answered(status=200)
+    assert service.events == [parcel.event for parcel in parcels]
+    service.will("fail")
+    assert isinstance(await destination.send_together(parcels, NOW), Failed)
+    assert service.taken == 3, "none is begun behind one that failed"
