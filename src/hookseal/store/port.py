@@ -87,6 +87,12 @@ class NewRequest:
     body: bytes
     events: tuple[NewEvent, ...]
 
+    @property
+    def leases(self) -> Mapping[DeliveryId, Lease]:
+        """Those that its deliveries are born with."""
+        planned = (delivery for event in self.events for delivery in event.deliveries)
+        return {delivery.id: delivery.lease for delivery in planned if delivery.lease is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:

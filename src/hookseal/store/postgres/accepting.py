@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hookseal import probe
-from hookseal.model import DeliveryId, EventId, SourceId
+from hookseal.model import EventId, SourceId
 from hookseal.probe import Step
 from hookseal.store.packing import event_id, must, pack_delivery, pack_flags, pack_uuid, storable
-from hookseal.store.port import Lease, NewEvent, NewRequest, Stored
+from hookseal.store.port import NewEvent, NewRequest, Stored
 from hookseal.store.postgres.connection import spell
 from hookseal.store.postgres.faults import Overtaken
 from hookseal.store.postgres.peaks import Peaks, hash_of
@@ -47,12 +47,6 @@ def prepare(request: NewRequest, sealed: bytes) -> Prepared:
             for event in request.events
         ),
     )
-
-
-def born_leased(one: Prepared, _: object) -> Mapping[DeliveryId, Lease]:
-    """The leases that deliveries of this request are stored with, if they are."""
-    planned = (delivery for event in one.request.events for delivery in event.deliveries)
-    return {delivery.id: delivery.lease for delivery in planned if delivery.lease is not None}
 
 
 @dataclass(slots=True)

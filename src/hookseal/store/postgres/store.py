@@ -44,7 +44,7 @@ from hookseal.store.port import (
     StoredEvent,
 )
 from hookseal.store.postgres import expiring, keeping, leasing, quarantining, rewrapping
-from hookseal.store.postgres.accepting import accept, born_leased, prepare
+from hookseal.store.postgres.accepting import accept, prepare
 from hookseal.store.postgres.adrift import Adrift
 from hookseal.store.postgres.connection import Hosts
 from hookseal.store.postgres.expiring import Expiring
@@ -112,7 +112,7 @@ class PostgresStore:
         self._adrift = Adrift(self._give_back)
         self._reading = Reading(self._sealer)
         self._readers = Readers(self._hosts.connect, readers)
-        self._accept = Handler("accept", 0, accept, leases=born_leased)
+        self._accept = Handler("accept", 0, accept, leases=lambda one, _: one.request.leases)
         self._record = Handler("record", 1, leasing.record, Step.RECORDED)
         self._quarantine = Handler("quarantine", 2, self._quarantining.apply)
         self._renew = Handler("renew", 3, leasing.renew)

@@ -13,10 +13,10 @@ from typing import Any
 import apsw
 
 from hookseal import probe
-from hookseal.model import DeliveryId, EventId, SourceId
+from hookseal.model import EventId, SourceId
 from hookseal.probe import Step
 from hookseal.store.packing import event_id, must, pack_delivery, pack_flags, pack_uuid, storable
-from hookseal.store.port import Lease, NewEvent, NewRequest, Stored
+from hookseal.store.port import NewEvent, NewRequest, Stored
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import dedupe
 from hookseal.store.sqlite.migrate import QUERIES
@@ -35,12 +35,6 @@ class Prepared:
     sealed: bytes
     ids: tuple[bytes, ...]
     deliveries: tuple[tuple[bytes, ...], ...]
-
-
-def born_leased(one: Prepared, _: object) -> Mapping[DeliveryId, Lease]:
-    """The leases that deliveries of this request are stored with."""
-    planned = (delivery for event in one.request.events for delivery in event.deliveries)
-    return {delivery.id: delivery.lease for delivery in planned if delivery.lease is not None}
 
 
 def prepare(request: NewRequest, sealed: bytes) -> Prepared:

@@ -48,7 +48,7 @@ from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
 from hookseal.store.rows import kept_label, refusal_label, request_label
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import expiring, keeping, leasing, quarantining, rewrapping
-from hookseal.store.sqlite.accepting import Accepting, born_leased, prepare
+from hookseal.store.sqlite.accepting import Accepting, prepare
 from hookseal.store.sqlite.checkpoint import BOUND_PAGES, START_PAGES, Checkpointer, begin_log_anew
 from hookseal.store.sqlite.connection import (
     check_library,
@@ -145,7 +145,10 @@ class SqliteStore:
         replaying = Replaying(self._positions, new_delivery_id)
         room = Room(self._path.parent, reserve_bytes)
         self._accept = Handler(
-            "accept", 0, room.or_refuse(Accepting(self._positions, self._recent).apply), leases=born_leased
+            "accept",
+            0,
+            room.or_refuse(Accepting(self._positions, self._recent).apply),
+            leases=lambda one, _: one.request.leases,
         )
         self._record = Handler("record", 1, leasing.record, Step.RECORDED)
         self._quarantine = Handler("quarantine", 2, room.or_refuse(self._quarantining.apply))
