@@ -14,6 +14,7 @@ Loggers do not look at structlog's global configuration, so that an application 
 """
 
 import logging
+import os
 import re
 import sys
 import threading
@@ -82,6 +83,9 @@ FIELDS: Final[dict[str, re.Pattern[str] | type]] = {
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _OURS = "hookseal"
+# With the separator of its own last: the folder of the package, whatever the folders above it are called. A clone of the
+# project is in a folder with the package's name by default.
+_PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 
 
 class UnfitLogLine(AssertionError):
@@ -210,20 +214,20 @@ def described(error: BaseException) -> dict[str, str]:
 
 
 def place_of(trace: TracebackType | None) -> str | None:
-    """`receive/core.py:120`, the innermost frame of ours; of the innermost frame at all when none is ours."""
+    """Return `receive/core.py:120`, the innermost frame in this package, or the innermost frame if none is in it."""
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(trace)]
     if not frames:
         return None
-    ours = [one for one in frames if f"/{_OURS}/" in one[0].replace("\\", "/")]
+    ours = [frame for frame in frames if frame[0].startswith(_PACKAGE)]
     file, line = (ours or frames)[-1]
     return f"{_short(file)}:{line}"
 
 
 def _short(file: str) -> str:
-    parts = file.replace("\\", "/").split("/")
-    if _OURS in parts:
-        return "/".join(parts[len(parts) - parts[::-1].index(_OURS) :])
-    return "/".join(parts[-2:])
+    """Return the path below the package for a file of ours, the last two parts of any other path."""
+    inner = file.removeprefix(_PACKAGE)
+    parts = inner.replace("\\", "/").split("/")
+    return "/".join(parts if inner != file else parts[-2:])
 
 
 def _type_name(kind: type) -> str:

@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -125,6 +125,34 @@ def test_the_place_of_an_exception_is_the_innermost_in_our_code(lines: Lines) ->
     (line,) = lines.read_all()
     assert str(line["error_at"]).startswith("clock.py:")
     assert_clean(lines)
+
+
+def fails_in(file: str) -> Callable[[int], bytes]:
+    """Return a source of randomness whose code claims to be in `file`, and which raises."""
+    namespace: dict[str, Callable[[int], bytes]] = {}
+    exec(compile("def random_bytes(count):\n    raise ValueError(count)", file, "exec"), namespace)
+    return namespace["random_bytes"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "/home/user/hookseal/.venv/lib/python3.11/site-packages/library/source.py",
+        "/srv/hookseal/library/source.py",
+        "/usr/lib/python3/dist-packages/library/source.py",
+        "C:\\hookseal\\library\\source.py",
+    ],
+)
+def test_a_library_below_a_folder_named_hookseal_is_not_our_code(file: str, lines: Lines) -> None:
+    """A clone is in a folder called `hookseal` by default. Frames of its environment were reported as ours."""
+    from hookseal.ids import new_event_id
+
+    try:
+        new_event_id(0, fails_in(file))
+    except ValueError as error:
+        log.error("an id could not be made", exc_info=error)
+    (line,) = lines.read_all()
+    assert str(line["error_at"]).startswith("ids.py:")
 
 
 @pytest.mark.parametrize("name", ["granian", "granian.access", "aiohttp.server", "asyncio", "root"])
