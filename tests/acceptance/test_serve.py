@@ -1,6 +1,7 @@
 """`hookseal serve` as an operator runs it: the real command, a real file, real signals."""
 
 import asyncio
+import contextlib
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -52,9 +53,9 @@ async def serve(*words: str, folder: Path) -> AsyncIterator[Process]:
     try:
         yield Process(process)
     finally:
-        if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):  # it may have ended, whatever `returncode` says yet
             process.kill()
-            await process.wait()
+        await process.wait()
 
 
 async def send(session: ClientSession, url: str) -> int:

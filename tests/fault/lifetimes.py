@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import apsw
+import ending
 
 from hookseal.clock import Instant
 from hookseal.sealing import Keyring, Sealer
@@ -76,7 +77,7 @@ async def run_node(folder: Path, work: str, *plug: str, kill_after_s: float | No
         try:
             await asyncio.wait_for(process.wait(), kill_after_s)
         except TimeoutError:
-            process.kill()
+            return await ending.kill(process)
     return await asyncio.wait_for(process.wait(), 600)
 
 

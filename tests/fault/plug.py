@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import ending
 from aiohttp import ClientSession
 from standardwebhooks import Webhook
 
@@ -205,11 +206,8 @@ class Node:
             await asyncio.sleep(0)
 
     async def kill(self) -> None:
-        if self.process is None:
-            return
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.process.wait()
+        if self.process is not None:
+            await ending.kill(self.process)
 
     async def stop(self) -> int:
         assert self.process is not None

@@ -9,6 +9,7 @@ import socket
 import sys
 from pathlib import Path
 
+import ending
 import pytest
 from aiohttp import ClientSession
 from plug import Clients, Node, check, configuration, drained, letter, sink
@@ -86,6 +87,4 @@ async def test_the_program_starts_serves_and_ends_with_a_full_log_disk(tmp_path:
             process.terminate()
             assert await asyncio.wait_for(process.wait(), BOUND_S) == 0
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            await ending.kill(process)

@@ -6,10 +6,9 @@ never tried again; its neighbours arrive; a body that cannot be read harms only 
 
 import asyncio
 import json
-import os
-import signal
 from pathlib import Path
 
+import ending
 import pytest
 from aiohttp import web
 from issuers import alarm, issuer, key_set, new_key, public, token
@@ -40,7 +39,7 @@ async def test_an_event_that_kills_its_sender_is_dead_after_three_deaths_and_its
             body = await request.read()
             if json.loads(body)["subject"] == killer.key and node.process is not None:
                 deaths += 1
-                os.kill(node.process.pid, signal.SIGKILL)
+                await ending.kill(node.process)
                 return web.Response(status=500)
             receiver.got[json.loads(body)["subject"]] += 1
             return web.Response(status=200)
