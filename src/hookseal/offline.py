@@ -4,23 +4,28 @@ It takes the same road as the gateway (`receive.core`), so that what is accepted
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from hookseal import catalogue
-from hookseal.clock import Instant, SystemClock, from_datetime, from_unix
-from hookseal.errors import CannotDecide, Refused
+from hookseal.catalogue import Provider
+from hookseal.clock import Instant, SystemClock, from_datetime, from_unix, to_unix
+from hookseal.errors import CannotDecide, ConfigurationError, Refused
 from hookseal.identity.normalise import event as normalise
 from hookseal.ids import new_event_id
 from hookseal.message import Request, headers_of
 from hookseal.model import Event, EventId, Json, ProviderId, Reason, SourceId
 from hookseal.receive import core
-from hookseal.receive.source import Source, networks
+from hookseal.receive.source import Network, Source, networks
 from hookseal.schemes.jwk import key_set_of
-from hookseal.schemes.verdict import Keys, SigningKeys
+from hookseal.schemes.verdict import Keys, Scheme, SigningKeys
 from hookseal.store.port import EventRow
 
 Secret = str | bytes
 At = datetime | float | None
+
+_LIST = "secrets is a list: write secrets=[secret]"
+_FIRST_S = to_unix(from_datetime(datetime.min.replace(tzinfo=UTC)))
+_LAST_S = 253_402_300_799.0  # 9999-12-31T23:59:59Z
 
 
 def verify(
@@ -45,7 +50,8 @@ def verify(
 
     A request of several events gives the first; use `verify_all` for all of them.
     Refused when it is not genuine, CannotDecide when the issuer's keys that it takes are not given,
-    ConfigurationError for an unknown provider or option.
+    ConfigurationError for an unknown provider or option, and for a missing or unusable secret. TypeError for a text in
+    place of the list of secrets, and for a body that is not bytes.
     """
     events = verify_all(
         provider, body, headers, secrets=secrets, options=options, method=method, url=url, remote=remote, at=at
@@ -69,16 +75,20 @@ def verify_all(
 ) -> tuple[Event, ...]:
     """Like `verify`, for requests that carry several events (a CloudEvents batch)."""
     now = _instant(at)
+    live = _secrets(secrets)
+    _check_body(body)
     given = dict(options or {})
     jwks = given.pop("jwks", None)
     addresses = given.pop("addresses", ())
     entry = catalogue.provider(ProviderId(provider))
+    scheme = entry.bind(given)
+    _check_secrets(entry, scheme, live)
     source = Source(
         id=SourceId(provider),
         provider=entry,
-        scheme=entry.bind(given),
-        keys=Keys(secrets=tuple(_bytes(secret) for secret in secrets), key_set=key_set_of(jwks) if jwks else None),
-        addresses=tuple(network for text in addresses for network in networks(text)),
+        scheme=scheme,
+        keys=Keys(secrets=live, key_set=key_set_of(jwks) if jwks else None),
+        addresses=_networks(addresses),
     )
     request = Request(method=method, headers=headers_of(headers), body=body, url=url, remote=remote)
     match core.decide(source, request, source.keys, now):
@@ -123,19 +133,68 @@ def sign(
     at: At = None,
 ) -> list[tuple[str, str]]:
     """The headers that the provider would send with `body`, in its own spelling and order."""
+    key = _bytes("secret", secret)
+    _check_body(body)
     scheme = catalogue.provider(ProviderId(provider)).bind(dict(options or {}))
-    return scheme.sign(Request(body=body, url=url), SigningKeys(secret=_bytes(secret)), _instant(at))
+    return scheme.sign(Request(body=body, url=url), SigningKeys(secret=key), _instant(at))
 
 
-def _instant(at: At) -> Instant:
+def _instant(at: object) -> Instant:
     if at is None:
         return SystemClock().now()
     if isinstance(at, datetime):
         if at.tzinfo is None:
             raise ValueError("`at` must be an aware datetime")
         return from_datetime(at)
+    if not isinstance(at, int | float) or isinstance(at, bool):
+        raise TypeError("`at` is unix seconds or an aware datetime")
+    if not _FIRST_S <= at <= _LAST_S:  # false for NaN, too
+        raise ValueError("`at` must be in the years 1 to 9999")
     return from_unix(at)
 
 
-def _bytes(secret: Secret) -> bytes:
-    return secret if isinstance(secret, bytes) else secret.encode()
+def _secrets(secrets: object) -> tuple[bytes, ...]:
+    """Return the secrets as bytes. TypeError for anything but a collection of texts.
+
+    A text is not a list: iterated, each of its characters would be a live secret.
+    """
+    if isinstance(secrets, str | bytes | bytearray | memoryview | Mapping) or not isinstance(secrets, Iterable):
+        raise TypeError(_LIST)
+    return tuple(_bytes(f"secrets[{number}]", secret) for number, secret in enumerate(secrets))
+
+
+def _bytes(name: str, secret: object) -> bytes:
+    if not isinstance(secret, str | bytes):
+        raise TypeError(f"{name} must be str or bytes; {_LIST if name != 'secret' else 'write secret=secret'}")
+    try:
+        return secret if isinstance(secret, bytes) else secret.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError("", name, "is not text that UTF-8 can encode; give its bytes") from error
+
+
+def _check_body(body: object) -> None:
+    if not isinstance(body, bytes | bytearray):
+        raise TypeError("body must be bytes: the exact bytes of the request, before any parser")
+
+
+def _check_secrets(provider: Provider, scheme: Scheme, secrets: tuple[bytes, ...]) -> None:
+    """Raise ConfigurationError for secrets with which nothing could ever be verified."""
+    if not provider.secret.label:
+        return
+    if not secrets:
+        raise ConfigurationError("", "secrets", f"give the {provider.secret.label} of {provider.name}")
+    for number, secret in enumerate(secrets):
+        if problem := scheme.secret_problem(secret):
+            raise ConfigurationError("", f"secrets[{number}]", f"{problem}; copy it again from {provider.name}")
+
+
+def _networks(addresses: Json) -> tuple[Network, ...]:
+    """Return the networks of the option `addresses`: a list of texts, or one text."""
+    texts = addresses if isinstance(addresses, list | tuple) else [addresses]
+    try:
+        # ip_network() accepts numbers and packed bytes, too.
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("not text")
+        return tuple(network for text in texts for network in networks(text))
+    except ValueError:
+        raise ConfigurationError("", "addresses", "write a list of networks, such as 10.20.0.0/16") from None

@@ -2,16 +2,27 @@
 
 import asyncio
 import json
+import math
 import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
 from fastapi import FastAPI
 
 import hookseal
+from hookseal.settings import (
+    ApiSettings,
+    EgressSettings,
+    EndpointSettings,
+    RetrySettings,
+    ServerSettings,
+    SigningSettings,
+    SourceSettings,
+)
 from hookseal.store.port import DeliveryFilter
 from hookseal.web.server import serving
 
@@ -135,3 +146,111 @@ async def test_unstarted_mounted_gateway_answers_503(tmp_path: Path) -> None:
         async with session.post(f"{address.url}/hooks/in/idenfy", data=BODY, headers=headers) as answer:
             assert answer.status == 503
             assert answer.headers["Retry-After"]
+
+
+@pytest.mark.parametrize("secrets", [SECRET, SECRET.encode(), bytearray(SECRET.encode()), {SECRET: 1}, None, 7])
+def test_verify_takes_secrets_as_a_list_only(secrets: Any) -> None:
+    """Iterated, a text would make a live key of each of its characters: then its first letter signs."""
+    forged = hookseal.sign("idenfy", BODY, secret=SECRET[0])
+    for verify in (hookseal.verify, hookseal.verify_all):
+        with pytest.raises(TypeError, match=r"secrets=\[secret\]"):
+            verify("idenfy", BODY, forged, secrets=secrets)
+
+
+@pytest.mark.parametrize("secret", [None, 7, ["a"], bytearray(b"a"), object()])
+def test_every_secret_is_text_or_bytes(secret: Any) -> None:
+    signed = hookseal.sign("idenfy", BODY, secret=SECRET)
+    with pytest.raises(TypeError, match=r"secrets\[1\].*str or bytes"):
+        hookseal.verify("idenfy", BODY, signed, secrets=[SECRET, secret])
+    with pytest.raises(TypeError, match=r"secret.*str or bytes"):
+        hookseal.sign("idenfy", BODY, secret=secret)
+
+
+def test_secrets_may_be_any_collection_of_texts() -> None:
+    signed = hookseal.sign("idenfy", BODY, secret=SECRET)
+    for secrets in ([SECRET], (SECRET.encode(),), {SECRET}, iter(["other", SECRET])):
+        assert hookseal.verify("idenfy", BODY, signed, secrets=secrets).subject == "s-1"
+
+
+def test_verify_without_a_usable_secret_is_a_configuration_error() -> None:
+    signed = hookseal.sign("idenfy", BODY, secret=SECRET)
+    with pytest.raises(hookseal.ConfigurationError, match=r"secrets.*Signing key"):
+        hookseal.verify("idenfy", BODY, signed)
+    for secrets, key in ([[""], "secrets[0]"], [[SECRET, b""], "secrets[1]"], [["\ud800"], "secrets[0]"]):
+        with pytest.raises(hookseal.ConfigurationError) as unusable:
+            hookseal.verify("idenfy", BODY, signed, secrets=secrets)  # type: ignore[arg-type]
+        assert unusable.value.key == key
+    with pytest.raises(hookseal.ConfigurationError):
+        hookseal.sign("idenfy", BODY, secret="\ud800")
+
+
+def test_verify_and_sign_take_the_body_as_bytes_only() -> None:
+    with pytest.raises(TypeError, match=r"body.*bytes"):
+        hookseal.verify("idenfy", BODY.decode(), {}, secrets=[SECRET])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"body.*bytes"):
+        hookseal.sign("idenfy", BODY.decode(), secret=SECRET)  # type: ignore[arg-type]
+
+
+def test_one_address_as_text_is_a_list_of_one() -> None:
+    signed = hookseal.sign("idenfy", BODY, secret=SECRET)
+    for addresses in ("192.0.2.0/24", ["192.0.2.0/24"]):
+        options: Any = {"addresses": addresses}
+        assert hookseal.verify("idenfy", BODY, signed, secrets=[SECRET], options=options, remote="192.0.2.7")
+        with pytest.raises(hookseal.Refused):
+            hookseal.verify("idenfy", BODY, signed, secrets=[SECRET], options=options, remote="198.51.100.7")
+    for wrong in (b"\x01\x02", [7], "192.0.2.0/24 ", ["nobody"], {"a": 1}, None, 7):
+        with pytest.raises(hookseal.ConfigurationError) as unusable:
+            hookseal.verify("idenfy", BODY, signed, secrets=[SECRET], options={"addresses": wrong}, remote="0.0.0.1")  # type: ignore[dict-item]
+        assert unusable.value.key == "addresses"
+
+
+@pytest.mark.parametrize("at", [math.nan, math.inf, -math.inf, 1e308, 10**400, -1e15, "now", True])
+def test_verify_at_a_time_that_is_none_is_the_callers_error(at: Any) -> None:
+    signed = hookseal.sign("idenfy", BODY, secret=SECRET)
+    with pytest.raises((TypeError, ValueError), match="at"):
+        hookseal.verify("idenfy", BODY, signed, secrets=[SECRET], at=at)
+    with pytest.raises((TypeError, ValueError), match="at"):
+        hookseal.sign("idenfy", BODY, secret=SECRET, at=at)
+
+
+@pytest.mark.parametrize(
+    ("shape", "wrong"),
+    [
+        (SourceSettings, {"secrets": SECRET}),
+        (SourceSettings, {"secrets": SECRET.encode()}),
+        (SourceSettings, {"secrets": (SECRET,)}),
+        (SourceSettings, {"retired_secrets": SECRET}),
+        (SourceSettings, {"addresses": "192.0.2.0/24"}),
+        (EndpointSettings, {"types": "identity.*"}),
+        (EndpointSettings, {"sources": "bank-*"}),
+        (EndpointSettings, {"sources": (b"bank",)}),
+        (SigningSettings, {"secrets": SECRET.encode()}),
+        (RetrySettings, {"success": "2xx"}),
+        (RetrySettings, {"delays_s": "55"}),
+        (ApiSettings, {"keys": SECRET.encode()}),
+        (EgressSettings, {"allow": "10.0.0.0/8"}),
+        (ServerSettings, {"trusted_proxies": "10.0.0.0/8"}),
+    ],
+)
+def test_settings_made_in_code_take_lists_as_lists(shape: Any, wrong: dict[str, Any]) -> None:
+    """`types="identity.*"` would be a list of letters, of which `*` takes every event."""
+    needed = {
+        SourceSettings: {"id": "idenfy", "provider": "idenfy"},
+        EndpointSettings: {"id": "core", "url": "https://core.example.com/"},
+        SigningSettings: {"scheme": "idenfy"},
+    }
+    (name,) = wrong
+    with pytest.raises(TypeError, match=name):
+        shape(**needed.get(shape, {}), **wrong)
+
+
+@pytest.mark.parametrize("wrong", [["risk.*"], b"risk.*", None])
+def test_a_handler_takes_one_glob_as_text(tmp_path: Path, wrong: Any) -> None:
+    (tmp_path / "hookseal.toml").write_text(CONFIG)
+    gateway = hookseal.Gateway(tmp_path / "hookseal.toml")
+    with pytest.raises(TypeError, match="type"):
+        gateway.on(wrong)
+    with pytest.raises(TypeError, match="source"):
+        gateway.on(source=wrong)
+    with pytest.raises(TypeError, match=r"gateway\.on\(\)"):
+        gateway.on(test_one_address_as_text_is_a_list_of_one)  # type: ignore[arg-type]

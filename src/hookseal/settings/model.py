@@ -5,8 +5,9 @@ Everything here is resolved: secrets are exact bytes, paths are absolute, text t
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hookseal.model import EndpointId, ProviderId, SourceId
 
@@ -15,8 +16,39 @@ FILE = "file:"
 ENV = "env:"
 
 
+@cache
+def _lists_of(shape: Any) -> Mapping[str, type[Any]]:
+    """Return the names of the fields that hold a list, and the type of their items."""
+    items = {}
+    for name, hint in get_type_hints(shape).items():
+        for candidate in (hint, *get_args(hint)):  # the second for `tuple[str, ...] | None`
+            if get_origin(candidate) is tuple:
+                items[name] = get_args(candidate)[0]
+    return items
+
+
+class ChecksLists:
+    """Base of settings that refuses a text in place of a list, and items of another type.
+
+    Iterated, a text is the list of its characters: each character of a secret would be a live secret, and
+    `types="identity.*"` would hold `*`. Settings read from a file are checked before; this is for settings made in code.
+    """
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        shape: Any = type(self)
+        for name, item in _lists_of(shape).items():
+            values = getattr(self, name)
+            if values is None:
+                continue
+            accepted = (int, float) if item is float else (item,)
+            if not isinstance(values, tuple | list) or not all(isinstance(value, accepted) for value in values):
+                raise TypeError(f"{type(self).__name__}: {name} is a tuple of {item.__name__}; write {name}=(...,)")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings:
+class ServerSettings(ChecksLists):
     listen: str = "127.0.0.1:8400"
     manage_listen: str | None = None
     public_url: str | None = None
@@ -60,18 +92,18 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApiSettings:
+class ApiSettings(ChecksLists):
     keys: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EgressSettings:
+class EgressSettings(ChecksLists):
     allow: tuple[str, ...] = ()
     allow_http: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceSettings:
+class SourceSettings(ChecksLists):
     """secrets are exact bytes, `env:` and `file:` already resolved; options are checked against the provider's entry."""
 
     id: SourceId
@@ -87,7 +119,7 @@ class SourceSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SigningSettings:
+class SigningSettings(ChecksLists):
     """scheme: a signing scheme of the catalogue, or "none"; "" leaves it to the provider that the endpoint acts as.
 
     options  for tokens of our own issuer: audience, issuer, tenant.
@@ -115,7 +147,7 @@ class HandshakeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetrySettings:
+class RetrySettings(ChecksLists):
     """A retry policy by name, or by its own table. success and permanent are statuses or ranges: "2xx", "200-204", 410."""
 
     policy: str = "standard"
@@ -125,7 +157,7 @@ class RetrySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointSettings:
+class EndpointSettings(ChecksLists):
     """One outbound registration, as it was written.
 
     acting_as  the key `as`: the provider whose way of sending holds for every key that is not in `given`.
@@ -151,7 +183,7 @@ class EndpointSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(ChecksLists):
     """Everything. `file` is what it was read from, None when it was made in code; relative paths count from its folder."""
 
     file: Path | None = None

@@ -123,6 +123,11 @@ class Gateway:
         type, source  globs over the normalised type and the source's id.
         An exception makes the delivery fail; it is tried again as for any endpoint. Register before the start.
         """
+        if callable(type):
+            raise TypeError("write @gateway.on(), with parentheses")
+        for name, glob in (("type", type), ("source", source)):
+            if not isinstance(glob, str):
+                raise TypeError(f"{name} is one glob, a str; for several globs, decorate the handler several times")
 
         def register(handler: H) -> H:
             if self._stack is not None:
