@@ -325,6 +325,43 @@ class StoreContract:
         assert [found.duplicate for found in stored] == [True, False]
         assert (await store.event(fresh.id)).body == b"second"
 
+    async def test_a_delivery_named_by_several_events_belongs_to_the_first_new_one(self, store: Store) -> None:
+        await accept(store, new_event(1), body=b"first")
+        shared = new_delivery()
+        events = [new_event(number, item=number, deliveries=(shared,)) for number in (1, 2, 3)]
+        await accept(store, *events, body=b"second")
+        [claimed] = await claim(store)
+        assert (claimed.id, claimed.event.row.id, claimed.event.body) == (shared.id, events[1].id, b"second")
+
+    async def test_a_shared_delivery_of_duplicates_alone_is_not_stored(self, store: Store) -> None:
+        await accept(store, new_event(1), new_event(2))
+        shared = new_delivery()
+        await accept(store, new_event(1, deliveries=(shared,)), new_event(2, deliveries=(shared,)))
+        assert await claim(store) == []
+
+    async def test_shared_deliveries_of_requests_in_one_transaction_follow_what_is_new(self, store: Store) -> None:
+        """Requests that name the same events in another order are written together, and each event is new once."""
+        requests = []
+        for order in ((1, 2), (2, 1, 3), (3, 2, 1), (1, 3, 4)):
+            shared, own = new_delivery(), new_delivery(AUDIT)
+            listed = [new_event(number, deliveries=(shared,)) for number in order]
+            requests.append([*listed[:-1], new_event(order[-1], deliveries=(own, shared))])
+        with held_at(Step.WRITE_BEGUN) as there:
+            first = asyncio.ensure_future(accept(store, new_event(100)))
+            await asyncio.to_thread(there.wait, 30)
+            waiting = [asyncio.ensure_future(accept(store, *events)) for events in requests]
+            await asyncio.sleep(0)
+        await first
+        outcomes = await asyncio.gather(*waiting)
+        expected = set()
+        for events, stored in zip(requests, outcomes, strict=True):
+            new = [event for event, one in zip(events, stored, strict=True) if not one.duplicate]
+            placed = {delivery.id: event.id for event in reversed(new) for delivery in event.deliveries}
+            expected |= set(placed.items())
+        claimed = await claim(store, free=100)
+        assert {(one.id, one.event.row.id) for one in claimed} == expected
+        assert len(claimed) == len(expected)
+
     async def test_a_duplicate_is_recognised_after_a_restart(self, store: Store, stores: Stores) -> None:
         first = new_event(1)
         await accept(store, first)
@@ -788,6 +825,19 @@ class StoreContract:
         assert await store.replay(again, NOW) == 0
         assert await store.replay(Replay(endpoint=CORE, state=DeliveryState.DELIVERED), NOW) == 2
         assert await store.replay(Replay(endpoint=CORE), NOW) == 1
+
+    async def test_a_replay_of_requests_makes_one_delivery_for_each(self, store: Store) -> None:
+        for request in range(3):
+            events = [new_event(10 * request + item, item=item) for item in range(3)]
+            await accept(store, new_event(0, id=new_event(500 + request).id), *events[1:])
+        once = Replay(endpoint=CORE, once_per_request=True)
+        assert await store.replay(once, NOW) == 3
+        named = tuple(row.row.id for row in (await store.events(EventFilter(), 100, None)).rows)
+        assert len(named) == 7
+        assert await store.replay(Replay(endpoint=CORE, events=named, once_per_request=True), NOW) == 0
+        for claimed in await claim(store, plus(NOW, 1)):
+            assert await store.record(result(claimed))
+        assert await store.replay(Replay(endpoint=CORE, events=named, once_per_request=True), NOW) == 3
 
     async def test_a_large_replay_reaches_every_event_once(self, store: Store) -> None:
         requests = [

@@ -215,8 +215,11 @@ class Bench:
         )
 
     async def store_and_hand_over(self, new: NewRequest) -> None:
+        placed: set[DeliveryId] = set()
         for event, stored in zip(new.events, await self.store.accept(new), strict=True):
-            self.engine.stored(stored_event(new, event, stored.sequence), event.deliveries)
+            deliveries = [one for one in event.deliveries if one.id not in placed]
+            placed.update(one.id for one in deliveries)
+            self.engine.stored(stored_event(new, event, stored.sequence), deliveries)
 
     async def row(self, delivery: DeliveryId) -> DeliveryRow:
         return (await self.store.delivery(delivery))[0]

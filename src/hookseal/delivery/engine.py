@@ -111,15 +111,26 @@ class Engine:
     # --- the receiving side -----------------------------------------------------------------------------------------
 
     def plan(self, source: SourceId, types: Sequence[str]) -> tuple[tuple[NewDelivery, ...], ...]:
-        """The deliveries of one request: of each of its events, by normalised type, in order.
+        """Return the deliveries of one request: of each of its events, by normalized type, in order.
 
-        Slots are reserved for the born leased ones until `stored` or `abandoned`.
+        Slots are reserved for those leased at insert until `stored` or `abandoned`. For an endpoint that gets the
+        request itself there is one delivery, listed with each event that the endpoint takes: it is stored for the first
+        of them that is new.
         """
         now = self._clock.now()
+        shared: dict[EndpointId, NewDelivery] = {}
         return tuple(
-            tuple(self._new(self._lanes[endpoint], now) for endpoint in endpoints)
+            tuple(self._planned(self._lanes[endpoint], now, shared) for endpoint in endpoints)
             for endpoints in self._plan.of(source, types)
         )
+
+    def _planned(self, lane: Lane, now: Instant, shared: dict[EndpointId, NewDelivery]) -> NewDelivery:
+        if not lane.endpoint.once_per_request:
+            return self._new(lane, now)
+        delivery = shared.get(lane.endpoint.id)
+        if delivery is None:
+            delivery = shared[lane.endpoint.id] = self._new(lane, now)
+        return delivery
 
     def _new(self, lane: Lane, now: Instant) -> NewDelivery:
         endpoint, delivery = lane.endpoint.id, new_delivery_id(now, self._random.randbytes)

@@ -26,16 +26,9 @@ class Plan:
         return known
 
     def of(self, source: SourceId, types: Sequence[str]) -> tuple[tuple[EndpointId, ...], ...]:
-        """The endpoints of each event of one request, by its type, in order.
+        """Return the endpoints of each event of one request, by its type, in order.
 
-        An endpoint that gets the request as it came gets it once: with the first event of it that it takes.
+        An endpoint that gets the request itself is listed with every event that it takes: only the store knows which of
+        them are new. The engine plans one delivery of the request for it.
         """
-        if len(types) == 1:
-            return (tuple(one.id for one in self.takers(source, types[0])),)
-        served: set[EndpointId] = set()
-        plans = []
-        for event_type in types:
-            takers = [one for one in self.takers(source, event_type) if one.id not in served]
-            served.update(one.id for one in takers if one.once_per_request)
-            plans.append(tuple(one.id for one in takers))
-        return tuple(plans)
+        return tuple(tuple(one.id for one in self.takers(source, event_type)) for event_type in types)

@@ -6,7 +6,7 @@ read at a time, and that a release is judged before it is believed. It knows nei
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from hookseal.clock import Clock, Instant
@@ -174,6 +174,7 @@ class Management:
             raise Invalid("/endpoint", "there is no such endpoint")
         if replay.events is not None:
             await self._check_named(replay.events)
+        replay = replace(replay, once_per_request=endpoint.once_per_request)
         if replay.events is not None or replay.state is not None:
             made = await self._store.replay(replay, self._clock.now())
         else:
@@ -212,7 +213,8 @@ class Management:
                     asked_for.append(stored.row.id)
                 last_request = request
             if asked_for:
-                made += await self._store.replay(Replay(endpoint=endpoint.id, events=tuple(asked_for)), now)
+                step = Replay(endpoint=endpoint.id, events=tuple(asked_for), once_per_request=endpoint.once_per_request)
+                made += await self._store.replay(step, now)
             cursor = page.next
             if cursor is None:
                 return made

@@ -89,7 +89,7 @@ class Publisher:
         if stored.duplicate:
             self._planner.abandoned(plan)
         else:
-            self._planner.stored(stored_event(request, new, stored), plan)
+            self._planner.stored(stored_event(request, new, stored, 1), plan)
         self._observer.stored(OWN_SOURCE, int(not stored.duplicate), int(stored.duplicate), int(stored.conflict))
         return Published(id=stored.event, sequence=stored.sequence, conflict=stored.conflict)
 

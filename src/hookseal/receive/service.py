@@ -14,7 +14,7 @@ leases lapse, and the sender's next try is a duplicate.
 import asyncio
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from hookseal import probe
@@ -44,6 +44,7 @@ from hookseal.store.port import (
     Store,
     Stored,
     StoredEvent,
+    place_deliveries,
 )
 
 log = get_logger(__name__)
@@ -61,7 +62,10 @@ class Planner(Protocol):
     """What the delivery engine does for the receiving side."""
 
     def plan(self, source: SourceId, types: Sequence[str]) -> tuple[tuple[NewDelivery, ...], ...]:
-        """The deliveries of each event of one request. Those with a lease hold a place until one of the next two."""
+        """Return the deliveries of each event of one request. Several events may name the same delivery.
+
+        Those with a lease hold a slot until one of the next two is called with them, once for each delivery.
+        """
         ...
 
     def stored(self, event: StoredEvent, deliveries: Sequence[NewDelivery]) -> None: ...
@@ -194,7 +198,7 @@ class Receiver:
             probe.reach(Step.WRITE_QUEUED)
             stored = await self._store.accept(new)
         except BaseException:
-            self._planner.abandoned([delivery for plan in plans for delivery in plan])
+            self._planner.abandoned(_distinct(plans))
             raise
         self._hand_over(new, stored)
         duplicates = sum(one.duplicate for one in stored)
@@ -207,7 +211,7 @@ class Receiver:
     ) -> tuple[StoredEvent, ...]:
         """What `store` would make of a genuine request, with the sequence 0. Nothing is stored."""
         new = self._new_request(source, request, genuine, received_at, (), [()] * len(genuine.items))
-        return tuple(stored_event(new, event, Stored(event.id, 0, False)) for event in new.events)
+        return tuple(stored_event(new, event, Stored(event.id, 0, False), len(new.events)) for event in new.events)
 
     async def drain(self) -> None:
         """Let refused requests that are on their way into the quarantine arrive there."""
@@ -282,13 +286,15 @@ class Receiver:
         )
 
     def _hand_over(self, new: NewRequest, stored: tuple[Stored, ...]) -> None:
-        for event, result in zip(new.events, stored, strict=True):
-            if not event.deliveries:
-                continue
-            if result.duplicate:
-                self._planner.abandoned(event.deliveries)
-            else:
-                self._planner.stored(stored_event(new, event, result), event.deliveries)
+        fresh = [(event, result) for event, result in zip(new.events, stored, strict=True) if not result.duplicate]
+        left = {delivery.id: delivery for event in new.events for delivery in event.deliveries}
+        for (event, result), placed in zip(fresh, place_deliveries(event for event, _ in fresh), strict=True):
+            if placed:
+                self._planner.stored(stored_event(new, event, result, len(fresh)), placed)
+            for delivery in placed:
+                del left[delivery.id]
+        if left:
+            self._planner.abandoned(tuple(left.values()))
 
     def _refuse(self, source: Source, request: Request, reason: Reason, now: Instant) -> None:
         log.info("refused", source=source.id, reason=reason.value)
@@ -341,8 +347,12 @@ def _of_source(source: SourceId, key: bytes) -> bytes:
     return hashlib.sha256(len(name).to_bytes(2) + name + key).digest()
 
 
-def stored_event(new: NewRequest, event: NewEvent, result: Stored) -> StoredEvent:
-    """What a new event is read as, without asking the store for it."""
+def _distinct(plans: Iterable[Sequence[NewDelivery]]) -> tuple[NewDelivery, ...]:
+    return tuple({delivery.id: delivery for plan in plans for delivery in plan}.values())
+
+
+def stored_event(new: NewRequest, event: NewEvent, result: Stored, siblings: int) -> StoredEvent:
+    """Return what a new event is read as, without asking the store for it. siblings: the new events of the request."""
     row = EventRow(
         id=result.event,
         source=new.source,
@@ -358,4 +368,4 @@ def stored_event(new: NewRequest, event: NewEvent, result: Stored) -> StoredEven
         conflicts=0,
         superseded=result.superseded,
     )
-    return StoredEvent(row=row, headers=new.headers, body=new.body, siblings=len(new.events))
+    return StoredEvent(row=row, headers=new.headers, body=new.body, siblings=siblings)

@@ -15,7 +15,7 @@ keeps `due_at`, and takes it away again in `next_due_at`, so that nodes with wro
 `due_at` of a listed delivery is by the store's clock.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, NewType, Protocol, TypeVar
 
@@ -44,7 +44,10 @@ BODY_EXPIRED = "body_expired"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewDelivery:
-    """lease and lease_until are given together: the delivery is born leased to the node that stores it."""
+    """One planned delivery. `lease` and `lease_until` are set together: it is then leased to the storing node at insert.
+
+    Several events of one request may name the same delivery. It is stored for the first of them that is new.
+    """
 
     id: DeliveryId
     endpoint: EndpointId
@@ -92,6 +95,15 @@ class NewRequest:
         """Those that its deliveries are born with."""
         planned = (delivery for event in self.events for delivery in event.deliveries)
         return {delivery.id: delivery.lease for delivery in planned if delivery.lease is not None}
+
+
+def place_deliveries(new: Iterable[NewEvent]) -> Iterator[tuple[NewDelivery, ...]]:
+    """Yield the deliveries of each new event of one request, in order: each delivery once, with the first event."""
+    placed: set[DeliveryId] = set()
+    for event in new:
+        mine = tuple(delivery for delivery in event.deliveries if delivery.id not in placed)
+        placed.update(delivery.id for delivery in mine)
+        yield mine
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +288,10 @@ class Page(Generic[T]):
 class Replay:
     """Which events go again to one endpoint: those named, or those that the filters leave.
 
-    state  only events whose delivery to this endpoint is in this state; None: all that match, delivered or never planned.
+    state             only events whose delivery to this endpoint is in this state; None: all that match, delivered or
+                      never planned.
+    once_per_request  of the events of one request only the first match goes again, and none while a delivery of any
+                      event of the request is pending.
     """
 
     endpoint: EndpointId
@@ -284,6 +299,7 @@ class Replay:
     since: Instant | None = None
     until: Instant | None = None
     state: DeliveryState | None = None
+    once_per_request: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,7 +412,7 @@ class Store(Protocol):
 
     # operating
     async def replay(self, replay: Replay, now: Instant) -> int:
-        """Make deliveries due now: a new one for each matching event, none where one is pending. Returns how many."""
+        """Make deliveries due now: a new one for each matching event, none where one is pending. Return how many."""
         ...
 
     async def cancel(self, delivery: DeliveryId, now: Instant) -> bool:

@@ -15,7 +15,7 @@ from hookseal import probe
 from hookseal.model import EventId, SourceId
 from hookseal.probe import Step
 from hookseal.store.packing import event_id, must, pack_delivery, pack_flags, pack_uuid, storable
-from hookseal.store.port import NewEvent, NewRequest, Stored
+from hookseal.store.port import NewDelivery, NewEvent, NewRequest, Stored
 from hookseal.store.postgres.connection import spell
 from hookseal.store.postgres.faults import Overtaken
 from hookseal.store.postgres.peaks import Peaks, hash_of
@@ -70,7 +70,7 @@ class _New:
     prepared: Prepared
     event: NewEvent
     packed: bytes
-    deliveries: Sequence[bytes]
+    deliveries: Sequence[tuple[NewDelivery, bytes]]
     number: int
     siblings: int = 1
     subject: bytes | None = None
@@ -125,11 +125,17 @@ def _new_events(batch: Sequence[Prepared], fresh: set[bytes]) -> _Batch:
     made = _Batch()
     for one in batch:
         mine: list[_New] = []
+        # A delivery that several events name belongs to the first of them that is new.
+        placed: set[bytes] = set()
         for event, packed, deliveries in zip(one.request.events, one.ids, one.deliveries, strict=True):
             if event.dedupe_key not in fresh or event.dedupe_key in made.new:
                 continue
             made.by_source[one.request.source] += 1
-            new = _New(one, event, packed, deliveries, made.by_source[one.request.source])
+            planned = [
+                (delivery, id) for delivery, id in zip(event.deliveries, deliveries, strict=True) if id not in placed
+            ]
+            placed.update(id for _, id in planned)
+            new = _New(one, event, packed, planned, made.by_source[one.request.source])
             subject = storable(event.subject)
             if subject is not None and event.order is not None:
                 new.subject, new.standing = hash_of(one.request.source, subject), event.order
@@ -177,7 +183,7 @@ async def _insert(transaction: Transaction, made: _Batch) -> tuple[dict[SourceId
             )
         )
         standings.append((new.standing, new.peak, new.subject))
-        for delivery, packed in zip(event.deliveries, new.deliveries, strict=True):
+        for delivery, packed in new.deliveries:
             due_at = delivery.due_at if delivery.lease_until is None else delivery.lease_until
             deliveries.append((packed, new.packed, delivery.endpoint, request.received_at, due_at, delivery.lease))
     rows = await transaction.run(

@@ -291,7 +291,7 @@ SELECT received_at, id FROM (
 -- replay_span --
 -- Of the events in a slice, those that may go again: the latest delivery to the endpoint is in the state asked for
 -- (any, when that is null), none is pending, and there are still bytes to send.
-SELECT id FROM events
+SELECT id, request FROM events
 WHERE (received_at, id) > ($1, $2) AND (received_at, id) <= ($3, $4)
 AND ($5::text IS NULL OR $5 = (
     SELECT state FROM deliveries WHERE event = events.id AND endpoint = $6 ORDER BY deliveries.id DESC LIMIT 1
@@ -304,7 +304,7 @@ ORDER BY received_at, id;
 
 -- replay_named --
 -- The same for named events. $3 and $4: received since and until.
-SELECT id FROM events
+SELECT id, request FROM events
 WHERE id = ANY ($1::uuid[]) AND received_at >= $3 AND received_at < $4
 AND ($5::text IS NULL OR $5 = (
     SELECT state FROM deliveries WHERE event = events.id AND endpoint = $2 ORDER BY deliveries.id DESC LIMIT 1
@@ -314,6 +314,20 @@ AND NOT EXISTS (
 )
 AND EXISTS (SELECT 1 FROM bodies WHERE bodies.request = events.request)
 ORDER BY id;
+
+-- replay_pending --
+-- Of some requests, those of which a delivery is pending at an endpoint. The event with the request's own id is found by
+-- that, the others by an index of their own.
+SELECT asked.request FROM unnest($1::uuid[]) AS asked (request)
+WHERE EXISTS (
+    SELECT 1 FROM (
+        SELECT id FROM events WHERE id = asked.request
+        UNION ALL
+        SELECT id FROM events WHERE request = asked.request AND request <> id
+    ) AS mine
+    JOIN deliveries ON deliveries.event = mine.id
+    WHERE deliveries.endpoint = $2 AND deliveries.state = 'pending'
+);
 
 -- lock_replay --
 -- One node at a time makes deliveries anew for one endpoint, so that two make no two for one event.

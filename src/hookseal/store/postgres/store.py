@@ -216,7 +216,8 @@ class PostgresStore:
                 slices.append(Named(packed[start : start + _NAMED_AT_ONCE], since, until))
         made = 0
         for some in slices:
-            made += await self._writer.submit(self._replay, ReplaySlice(replay.endpoint, some, replay.state, now))
+            part = ReplaySlice(replay.endpoint, some, replay.state, now, replay.once_per_request)
+            made += await self._writer.submit(self._replay, part)
         return made
 
     async def cancel(self, delivery: DeliveryId, now: Instant) -> bool:

@@ -16,7 +16,7 @@ from hookseal import probe
 from hookseal.model import EventId, SourceId
 from hookseal.probe import Step
 from hookseal.store.packing import event_id, must, pack_delivery, pack_flags, pack_uuid, storable
-from hookseal.store.port import NewEvent, NewRequest, Stored
+from hookseal.store.port import NewDelivery, NewEvent, NewRequest, Stored
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import dedupe
 from hookseal.store.sqlite.migrate import QUERIES
@@ -101,13 +101,19 @@ class Accepting:
     def _one(self, one: Prepared, originals: dict[bytes, _Original], rows: _Rows) -> tuple[Stored, ...]:
         key = 0
         before = len(rows.events)
+        # A delivery that several events name belongs to the first of them that is new.
+        placed: set[bytes] = set()
         results = []
         for event, packed, deliveries in zip(one.request.events, one.ids, one.deliveries, strict=True):
             original = originals.get(event.dedupe_key)
             if original is not None:
                 results.append(_duplicate(event, original, rows))
                 continue
-            original, is_late = self._new(one.request, key, event, packed, deliveries, rows)
+            mine = [
+                (delivery, id) for delivery, id in zip(event.deliveries, deliveries, strict=True) if id not in placed
+            ]
+            placed.update(id for _, id in mine)
+            original, is_late = self._new(one.request, key, event, packed, mine, rows)
             key = key or original.key
             originals[event.dedupe_key] = original
             results.append(Stored(original.id, original.sequence, duplicate=False, superseded=is_late))
@@ -122,7 +128,7 @@ class Accepting:
         request_key: int,  # 0: this is the first one stored, and its key becomes the request's
         event: NewEvent,
         packed: bytes,
-        deliveries: Sequence[bytes],
+        deliveries: Sequence[tuple[NewDelivery, bytes]],
         rows: _Rows,
     ) -> tuple[_Original, bool]:
         """The event, and whether it came too late: a later state of its subject was stored before."""
@@ -153,7 +159,7 @@ class Accepting:
         )
         place = None if subject is None else subject_place(subject)
         rows.fresh.append(Fresh(key, event.dedupe_key, packed, request.received_at // _DAY, place))
-        for delivery, delivery_id in zip(event.deliveries, deliveries, strict=True):
+        for delivery, delivery_id in deliveries:
             due_at = delivery.due_at if delivery.lease_until is None else delivery.lease_until
             rows.deliveries.append(
                 (

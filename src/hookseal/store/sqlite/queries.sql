@@ -226,7 +226,7 @@ SELECT min(key), max(key) FROM events WHERE received_at >= :since AND received_a
 -- Of the events with keys in a span, those that may go again: the latest delivery to the endpoint is in the state
 -- asked for (any, when that is null), none is pending, and there are still bytes to send. `+` keeps SQLite from walking
 -- all that is pending.
-SELECT key FROM events
+SELECT key, request FROM events
 WHERE key BETWEEN :first AND :last AND received_at >= :since AND received_at < :until
 AND (:state IS NULL OR :state = (
     SELECT state FROM deliveries WHERE event = events.key AND endpoint = :endpoint ORDER BY deliveries.key DESC LIMIT 1
@@ -236,6 +236,13 @@ AND NOT EXISTS (
 )
 AND EXISTS (SELECT 1 FROM bodies WHERE bodies.request = events.request)
 ORDER BY key;
+
+-- replay_is_pending --
+-- Return a row if a delivery of any event of a request is pending at an endpoint. `+` as in `replay_span`.
+SELECT 1 FROM requests CROSS JOIN deliveries
+ON deliveries.event >= requests.key AND deliveries.event < requests.key + requests.events
+WHERE requests.key = :request AND +deliveries.endpoint = :endpoint AND +deliveries.state = 'pending'
+LIMIT 1;
 
 -- replay_keys --
 -- The keys of named events.

@@ -31,6 +31,7 @@ class ReplaySlice:
     until: Instant
     state: DeliveryState | None
     now: Instant
+    once_per_request: bool = False
 
 
 class Replaying:
@@ -53,7 +54,14 @@ class Replaying:
             "state": None if one.state is None else one.state.value,
         }
         rows = []
-        for (event,) in fetch(connection, QUERIES["replay_span"], where):
+        taken: set[int] = set()
+        for event, request in fetch(connection, QUERIES["replay_span"], where):
+            if one.once_per_request:
+                if request in taken:
+                    continue
+                taken.add(request)
+                if fetch(connection, QUERIES["replay_is_pending"], {"request": request, "endpoint": one.endpoint}):
+                    continue
             packed = must(pack_delivery(self._new_delivery_id(one.now)), "a new delivery's id")
             rows.append((self._positions.take("delivery"), packed, event, one.endpoint, one.now, one.now, None))
         for some in slices(rows):

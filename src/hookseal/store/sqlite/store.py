@@ -292,7 +292,8 @@ class SqliteStore:
         for some in range(0, len(spans), at_once):
             futures = [
                 self._writer.submit(
-                    self._replay, ReplaySlice(replay.endpoint, first, last, since, until, replay.state, now)
+                    self._replay,
+                    ReplaySlice(replay.endpoint, first, last, since, until, replay.state, now, replay.once_per_request),
                 )
                 for first, last in spans[some : some + at_once]
             ]
