@@ -30,6 +30,7 @@ class Answer:
         assert self.headers["content-type"] == "application/problem+json"
         problem = json.loads(self.body)
         assert isinstance(problem, dict)
+        assert problem["type"].startswith("/problems/")
         return problem
 
 

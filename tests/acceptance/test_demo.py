@@ -66,6 +66,34 @@ def test_people_are_shown_every_provider_and_the_forged_request(tmp_path: Path) 
     assert any("BankID Antifraud" in line and "consent" in line and "granted" in line for line in lines)
 
 
+@pytest.mark.parametrize("columns", ["80", "120", "200"])
+def test_the_output_fits_the_width_and_shows_the_forged_request_first(tmp_path: Path, columns: str) -> None:
+    run = demo(tmp_path, "--once", PYTHONIOENCODING="utf-8", COLUMNS=columns)
+    lines = run.stdout.splitlines()
+    assert (run.returncode, run.stderr) == (0, "")
+    assert max(map(len, lines)) <= int(columns)
+    assert any("forged" in line and "refused 403 signature_mismatch" in line for line in lines[:10])
+
+
+def test_commands_for_another_terminal_fit_80_columns(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--listen", "127.0.0.1:0"],
+        env=environment(tmp_path, PYTHONIOENCODING="utf-8", COLUMNS="80"),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        shown = [process.stdout.readline().rstrip("\n")]
+        while "delivered" not in shown[-1]:
+            shown.append(process.stdout.readline().rstrip("\n"))
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(TIMEOUT_S) == 0
+    assert max(map(len, shown)) <= 80
+    assert any(line.strip() == "hookseal events" for line in shown)
+    assert any(re.fullmatch(r" +export HOOKSEAL_KEY=[\w-]{43}", line) for line in shown)
+
+
 def test_no_person_and_no_escape_sequence_is_in_the_output_of_a_pipe(tmp_path: Path) -> None:
     output = demo(tmp_path, "--once", PYTHONIOENCODING="utf-8").stdout
     assert "\x1b" not in output

@@ -1,8 +1,8 @@
-"""`hookseal demo`: the whole road in one process, over real sockets on this machine, with nothing to configure.
+"""`hookseal demo`: receiving and delivering in one process, over real sockets on this machine, without configuration.
 
-Four simulated providers call a gateway on a temporary store, and the gateway delivers to a sink that stands for the
-user's own service and checks every signature. What is shown was seen (`demo_board`). In each round a forged request is
-sent too, which has to be refused and to arrive nowhere.
+Four simulated providers call a gateway on a temporary store. The gateway delivers to a sink that represents the user's
+service and checks every signature. The output shows only what was observed (`demo_board`). A forged request is sent
+first, and again after each round. The gateway must refuse it, and the sink must not receive it.
 """
 
 import asyncio
@@ -78,13 +78,17 @@ async def _run(folder: Path, listen: str | None, once: bool, as_json: bool) -> b
     board = Board(clock, screen, {id: Counts() for id in PROVIDERS})
     prefer = demo_stage.FREE if once else demo_stage.LISTEN
     async with demo_stage.built(folder, listen, prefer=prefer, entries=entries, board=board, clock=clock) as stage:
-        screen.opening(stage.url, stage.sink_url, list(entries.values()))
-        if not once:
-            screen.hints(stage.own_request, stage.look_around)
-        screen.legend()
         begun = clock.monotonic()
+        screen.opening(stage.url, stage.sink_url)
+        # The forged request first: a reader who sees nothing but the first lines learns what the gateway is for.
+        refused = await _forge(stage, screen)
+        screen.participants(list(entries.values()))
+        if not once:
+            screen.hints(stage.commands)
+        screen.legend()
         with screen.counting(board, "" if once else "Ctrl-C ends"):
-            done = await (_one_round(stage, screen, stopping) if once else _rounds(stage, screen, stopping))
+            done = await (_one_round(stage, stopping) if once else _rounds(stage, screen, stopping))
+        done = done and refused
         screen.closing(board, done, clock.monotonic() - begun if once else None)
     if not screen.is_read:
         raise BrokenPipeError
@@ -93,14 +97,13 @@ async def _run(folder: Path, listen: str | None, once: bool, as_json: bool) -> b
     return done
 
 
-async def _one_round(stage: "Stage", screen: "Screen", stopping: asyncio.Event) -> bool:
-    """All providers at the same time, each example once; bounded in time, and ended early by Ctrl-C."""
+async def _one_round(stage: "Stage", stopping: asyncio.Event) -> bool:
+    """Run all providers at the same time, each example once. Ends after `_ONCE_S`, or early by Ctrl-C."""
 
     async def all_arrived() -> bool:
         async with asyncio.TaskGroup() as group:
             plays = [group.create_task(stage.simulators[id].play(stage.events(id))) for id in PROVIDERS]
-        refused = await _forge(stage, screen)
-        return all(play.result() for play in plays) and refused and await stage.board.settled(_ONCE_S)
+        return all(play.result() for play in plays) and await stage.board.settled(_ONCE_S)
 
     done = await _unless(stopping, all_arrived(), _ONCE_S)
     return bool(done) and not stage.board.surprises
@@ -138,7 +141,7 @@ async def _forge(stage: "Stage", screen: "Screen") -> bool:
         screen.surprised("idenfy", "a forged request was not refused")
         return False
     board.refused += 1
-    screen.refused("idenfy", '"DENIED" made "APPROVED"', refused)
+    screen.refused("idenfy", "DENIED", "APPROVED", refused)
     return True
 
 

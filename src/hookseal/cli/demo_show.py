@@ -1,9 +1,11 @@
-"""How the demo looks: who takes part, one line for each event when its last stage is known, and the sums.
+"""Output of the demo: the participants, one line for each event when its last stage is known, and the totals.
 
-Three layouts by the terminal's width; without a terminal the widest, unpadded by any width. Colour is rich's affair
-(NO_COLOR, TERM); where the output cannot carry the marks, ASCII stands in for them.
+Three layouts by the width of the terminal; the smallest fits 80 columns. Output that goes to a pipe or a file has the
+layout for COLUMNS, or the widest one if that is not set. rich decides about color (NO_COLOR, TERM). ASCII replaces the
+marks if the encoding of the output lacks them.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _NAME, _EXAMPLE, _TYPE, _OUTCOME, _SUBJECT = 16, 19, 33, 9, 9
 _WORDS_FROM, _ALL_FROM = 116, 142
+_UNBOUNDED = 1000
 _OUTCOMES = {
     "approved": "bold green",
     "declined": "bold red",
@@ -42,14 +45,14 @@ class Screen:
         self.is_read = True
         self._names = names
         self._status: Status | None = None
-        self._width = console.width if console.is_terminal else 1000
+        self._width = console.width if console.is_terminal else shutil.get_terminal_size((_UNBOUNDED, 24)).columns
         plain = not (console.encoding or "").lower().startswith("utf")
         self._dot, self._cross, self._tick = (".", "x", "ok") if plain else ("●", "✗", "✓")
         self._arrow, self._cut, self._dash = ("->", "...", "-") if plain else ("→", "…", "—")
 
     # --- the frame
 
-    def opening(self, url: str, sink_url: str, providers: Sequence[Provider]) -> None:
+    def opening(self, url: str, sink_url: str) -> None:
         line = self._line
         line(
             Text.assemble(
@@ -61,19 +64,23 @@ class Screen:
         line(Text.assemble("  gateway  ", (f"{url:<24}", "bold cyan"), ("on a temporary SQLite store", "dim")))
         line(Text.assemble("  sink     ", (f"{sink_url:<24}", "cyan"), ("stands for your service", "dim")))
         line()
+
+    def participants(self, providers: Sequence[Provider]) -> None:
+        """Show how each provider's requests are verified, and where they are received."""
+        self._line()
         table = _table()
         for title in ("provider", "proven by", "receives at"):
             table.add_column(title, no_wrap=True)
         for provider in providers:
             table.add_row(Text(provider.name, style="bold"), proof_of(provider, self._cut), f"/in/{provider.id}")
         self._print(Padding(table, (0, 0, 0, 2), expand=False))
-        line()
+        self._line()
 
-    def hints(self, own: str, look: str) -> None:
-        self._line(Text.assemble(("  Send one of your own (another terminal):", "dim")))
-        self._line(f"  {own}")
-        self._line(Text.assemble(("  Look around:", "dim")))
-        self._line(f"  {look}")
+    def hints(self, commands: Sequence[str]) -> None:
+        """Show commands for another terminal."""
+        self._line(Text("  In another terminal, send an event and list what was received:", style="dim"))
+        for command in commands:
+            self._line(f"    {command}")
         self._line()
 
     def legend(self) -> None:
@@ -153,15 +160,13 @@ class Screen:
         else:
             self._row(provider, Text(f"{self._cross} {said}, does not try again", style="bold red"))
 
-    def refused(self, provider: str, what: str, answer: str) -> None:
-        """A forged request, as it should be."""
-        mark = f"{self._cross} "
-        if self._width < _ALL_FROM:
-            what = f"forged: {what}"
+    def refused(self, provider: str, original: str, forged: str, answer: str) -> None:
+        """Show a forged request that the gateway refused, as it must. original, forged: what the body said."""
+        what = f'"{original}" made "{forged}"' if self._width >= _ALL_FROM else f'forged as "{forged}"'
         if self._width >= _WORDS_FROM:
             what = f"{what:<{_TYPE + 2 + _OUTCOME + 1 + _SUBJECT}}"
-            mark += "refused "
-        self._line(Text.assemble(*self._lead(provider, "forged"), (f"{what:<{_TYPE}}  {mark}{answer}", "red")))
+        said = f"{what}  {self._cross} refused {answer}"
+        self._line(Text.assemble(*self._lead(provider, "forged"), (said, "red")))
 
     def surprised(self, provider: str, what: str) -> None:
         self._row(provider, Text(f"{self._cross} {what}", style="bold white on red"))

@@ -54,12 +54,11 @@ Event = Callable[[], tuple[Call, ...]]
 
 @dataclass(slots=True, kw_only=True)
 class Stage:
-    """url: the gateway's. own_request, look_around: commands for the user's other terminal."""
+    """url: the gateway's. commands: lines for the user's other terminal, none longer than 76 columns."""
 
     url: str
     sink_url: str
-    own_request: str
-    look_around: str
+    commands: tuple[str, ...] = field(repr=False)
     board: Board
     entries: Mapping[str, Provider]
     simulators: Mapping[str, Simulator]
@@ -177,8 +176,13 @@ async def built(
         yield Stage(
             url=address.url,
             sink_url=sink_at.url,
-            own_request=f"hookseal simulate zignsec --to {address.url}/in/zignsec --secret {given['zignsec']}",
-            look_around=f"hookseal events --url {address.url} --key {api_key}",
+            commands=(
+                f"export HOOKSEAL_URL={address.url}",
+                f"export HOOKSEAL_KEY={api_key}",
+                "hookseal simulate zignsec --to $HOOKSEAL_URL/in/zignsec \\",
+                f"  --secret {given['zignsec']}",
+                "hookseal events",
+            ),
             board=board,
             entries=entries,
             simulators=simulators,

@@ -188,8 +188,8 @@ async def respond(send: Send, answer: Answer, *, is_last: bool = False) -> None:
     headers = list(answer.headers)
     body = b""
     if answer.title is not None:
-        problem = {"type": f"urn:hookseal:problem:{answer.case}", "title": answer.title, "status": answer.status}
-        body = msgspec.json.encode(problem)
+        kind = f"/problems/{answer.case.replace('_', '-')}"  # the namespace of the management API too
+        body = msgspec.json.encode({"type": kind, "title": answer.title, "status": answer.status})
         headers.append((b"content-type", b"application/problem+json"))
     if answer.status != 204:
         headers.append((b"content-length", b"%d" % len(body)))
