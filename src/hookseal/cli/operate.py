@@ -28,7 +28,7 @@ _EVENT_COLUMNS = ("id", "receivedtime", "provider", "type", "subject", "outcome"
 _DELIVERY_COLUMNS = ("id", "endpoint", "state", "attempt_count", "type", "due_at", "last_status", "last_reason")
 _ATTEMPT_COLUMNS = ("number", "started_at", "duration_ms", "status", "reason")
 _REFUSAL_COLUMNS = ("id", "received_at", "source", "reason", "held", "remote", "body_bytes", "released_at")
-_ID_CHARS = 36
+_UNBOUNDED = 10_000
 
 
 def register(app: typer.Typer) -> None:
@@ -237,21 +237,27 @@ def print_one(one: dict[str, Any], as_json: bool) -> None:
 
 
 def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    """Columns as wide as they must be; on a terminal that is too narrow they fold, but for ids, which people copy."""
+    """Print a table that fits the terminal's width. In a pipe or a file nothing is shortened or left out."""
     from rich.table import Table
     from rich.text import Text
 
-    from hookseal.cli.printing import console
+    from hookseal.cli.printing import console, say
+    from hookseal.cli.tables import GAP, Layout, fit_table
 
     out = console()
-    if not out.is_terminal:
-        out.width = 10_000
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold", min_width=_ID_CHARS if column == "id" else None)
-    for row in rows:
-        table.add_row(*(Text(_shown(row.get(column))) for column in columns))
+    cells = [[_shown(row.get(column)) for column in columns] for row in rows]
+    if out.is_terminal:
+        layout = fit_table(columns, cells, out.width)
+    else:
+        layout, out.width = Layout(columns, cells), _UNBOUNDED
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for column in layout.columns:
+        table.add_column(column, no_wrap=True)
+    for row in layout.rows:
+        table.add_row(*map(Text, row))
     out.print(table)
+    if layout.left_out:
+        say(f"columns that do not fit: {', '.join(layout.left_out)}; --json shows everything")
 
 
 def _shown(value: Any) -> str:
