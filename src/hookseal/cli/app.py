@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import typer
 
+from hookseal.cli.examples import epilog_of
+
 MODULES: Final = {
     "demo": "demo",
     "serve": "serve",
@@ -42,7 +44,6 @@ def command(arguments: Sequence[str]) -> Callable[..., Any]:
         name="hookseal",
         help="The gateway for identity events: receives, proves, stores and delivers the webhooks of identity providers.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -51,8 +52,18 @@ def command(arguments: Sequence[str]) -> Callable[..., Any]:
     for name in [asked] if asked else dict.fromkeys(MODULES.values()):
         if find_spec(f"hookseal.cli.{name}") is not None:
             import_module(f"hookseal.cli.{name}").register(app)
+    _add_examples(app)
     made: Callable[..., Any] = typer.main.get_command(app)
     return made
+
+
+def _add_examples(app: typer.Typer, *, group: str = "") -> None:
+    """Set the example of each command, and of the commands of its groups, as the last lines of its `--help`."""
+    for one in app.registered_commands:
+        one.epilog = epilog_of(f"{group}{one.name or getattr(one.callback, '__name__', '')}")
+    for inner in app.registered_groups:
+        if inner.typer_instance is not None:
+            _add_examples(inner.typer_instance, group=f"{group}{inner.name} ")
 
 
 def _version(asked: bool) -> None:
