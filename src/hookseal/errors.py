@@ -5,6 +5,7 @@
     │   └── CatalogueError      a provider file is wrong
     ├── Refused                 `hookseal.verify` judged a request to be not genuine   exit 1
     ├── CannotDecide            a request cannot be judged now (no keys at hand)    503, exit 2
+    ├── PartEnded               a thread or task that the process needs has ended   exit 1
     ├── StoreError              503
     │   ├── StoreUnavailable    full, locked, broken or gone; may pass
     │   ├── StoreBusy           its queue is full; may pass
@@ -70,6 +71,16 @@ class CannotDecide(HooksealError):
     """The request cannot be judged now: what it takes is not at hand."""
 
     code = "cannot_decide"
+
+
+class PartEnded(HooksealError):
+    """A thread or task that the gateway needs has ended. Only a restart of the process helps."""
+
+    code = "part_ended"
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+        super().__init__(f"{part} ended unexpectedly; this process cannot continue and must be restarted")
 
 
 class StoreError(HooksealError):

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from hookseal.clock import SystemClock
+from hookseal.errors import PartEnded
 from hookseal.settings import Settings
 
 
@@ -46,6 +47,8 @@ async def serving_until_stopped(
     settings: Settings, *, dev: bool = False, listening: Callable[[str], None] | None = None
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. `listening` is told each address when connections are accepted.
+
+    PartEnded when a part ended that the gateway needs: the process must end with an error, so that it is restarted.
 
     A listener that closes resets who is just connecting, and a kept connection that closes loses the request that is on
     its way there. So SIGTERM first makes clients and balancers go elsewhere, for `leave_s`. Ctrl-C, and a second SIGTERM,
@@ -86,9 +89,21 @@ async def serving_until_stopped(
                 )
             )
         tell(address.url)
-        await stopping.wait()
+        await _first_of(stopping, gateway.supervisor.ended)
+        if gateway.supervisor.ended_part is not None:
+            raise PartEnded(gateway.supervisor.ended_part)
         gateway.leave()
         await SystemClock().wait(hurried, settings.server.leave_s)
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    waiters = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()
 
 
 def _print_listening(url: str) -> None:

@@ -197,6 +197,11 @@ class Engine:
         lane.note_start(now)
         return True
 
+    @property
+    def loops(self) -> Mapping[str, asyncio.Task[None]]:
+        """The tasks that run from `start` to `stop`, by name. Without any of them deliveries come to a halt."""
+        return dict(zip(("claim_loop", "lease_loop", "rate_loop"), self._tasks, strict=False))
+
     async def start(self) -> None:
         """Begin. Before this, the caller has voided what a dead process of an embedded store had leased."""
         self._running = True
@@ -208,7 +213,8 @@ class Engine:
             return
         self._running = False
         self._wake.set()
-        await self._tasks[0]
+        # A loop that crashed was reported when it ended. Its exception must not keep us from giving leases back.
+        await asyncio.gather(self._tasks[0], return_exceptions=True)
         await self._release([held for lane in self._lanes.values() for held in self._drop_waiting(lane)])
         if not await self._settled(grace_s):
             self._hurried = True
@@ -220,7 +226,7 @@ class Engine:
         await self._release([held for lane in self._lanes.values() for held in self._drop_waiting(lane)])
         self._ended.set()
         self._paced.set()
-        await asyncio.gather(*self._tasks[1:])
+        await asyncio.gather(*self._tasks[1:], return_exceptions=True)
         reach(Step.DRAINED)
 
     async def reconfigure(self, endpoints: Iterable[Endpoint], destinations: Destinations) -> None:

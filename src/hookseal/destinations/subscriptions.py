@@ -119,13 +119,15 @@ class Subscriptions:
         self._news = asyncio.Event()
         self._ended = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self.loop: asyncio.Task[None] | None = None
+        """The task that runs from `start` to `stop`."""
 
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def start(self, endpoints: Iterable[Endpoint]) -> None:
         """Let those through that have consented before; begin to ask the others, without waiting for their answers."""
         await self.reconfigure(endpoints)
-        self._spawn(self._run())
+        self.loop = self._spawn(self._run())
 
     async def stop(self) -> None:
         self._ended = True
@@ -297,10 +299,11 @@ class Subscriptions:
     def _fresh(self, id: EndpointId) -> Subscription:
         return Subscription(url=self._endpoints[id].url, origin=self._origin(id))
 
-    def _spawn(self, coroutine: "asyncio._CoroutineLike[None]") -> None:
+    def _spawn(self, coroutine: "asyncio._CoroutineLike[None]") -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _read(kept: bytes | None) -> Subscription | None:

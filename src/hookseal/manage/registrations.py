@@ -114,6 +114,8 @@ class Registrations:
         self._changing = asyncio.Lock()
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.loop: asyncio.Task[None] | None = None
+        """The task that runs from `start` to `stop`."""
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -124,7 +126,7 @@ class Registrations:
 
     def start(self) -> None:
         """Follow the clock, and the other nodes where there are some."""
-        self._spawn(self._follow())
+        self.loop = self._spawn(self._follow())
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -398,10 +400,11 @@ class Registrations:
             if cursor is None:
                 return
 
-    def _spawn(self, coroutine: "asyncio._CoroutineLike[None]") -> None:
+    def _spawn(self, coroutine: "asyncio._CoroutineLike[None]") -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _read(section: Section, id: str, value: bytes) -> Written:

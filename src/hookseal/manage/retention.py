@@ -48,7 +48,10 @@ class Ages:
 
 
 class Retention:
-    """One for a process. every_s: from the end of one sweep to the begin of the next."""
+    """One for a process. every_s: from the end of one sweep to the begin of the next.
+
+    loop  the task that runs from `start` to `stop`.
+    """
 
     def __init__(self, store: Store, ages: Ages, clock: Clock, *, every_s: float = EVERY_S) -> None:
         self._store = store
@@ -56,17 +59,17 @@ class Retention:
         self._clock = clock
         self._every_s = every_s
         self._stopping = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self.loop: asyncio.Task[None] | None = None
         self._pace = Pace(clock)
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="hookseal-retention")
+        self.loop = asyncio.get_running_loop().create_task(self._run(), name="hookseal-retention")
 
     async def stop(self) -> None:
         """Ends after the slice under way."""
         self._stopping.set()
-        if self._task is not None:
-            await self._task
+        if self.loop is not None:
+            await asyncio.gather(self.loop, return_exceptions=True)
 
     async def _run(self) -> None:
         # Not at once: a start has enough to do, and what is too old now was nearly so a minute ago.

@@ -112,22 +112,23 @@ class KeySets:
         self._patience = patience
         self._sets: dict[str, _KeptSet] = {}
         self._changed = asyncio.Event()
-        self._renewing: asyncio.Task[None] | None = None
+        self.loop: asyncio.Task[None] | None = None
+        """The task that runs from `start` to `close`."""
         self._closed = False
 
     def start(self, urls: Iterable[str] = ()) -> None:
         """Renew in the background from now on, and fetch these sets so that no request has to wait for them."""
         for url in urls:
             self._kept(url)
-        if self._renewing is None:
-            self._renewing = asyncio.create_task(self._renew())
+        if self.loop is None:
+            self.loop = asyncio.create_task(self._renew())
 
     async def close(self) -> None:
         """Stop. Whoever waits is told to come again."""
         self._closed = True
         tasks = [task for kept in self._sets.values() if (task := kept.fetch) is not None]
-        if self._renewing is not None:
-            tasks.append(self._renewing)
+        if self.loop is not None:
+            tasks.append(self.loop)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

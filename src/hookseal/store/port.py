@@ -17,7 +17,7 @@ keeps `due_at`, and takes it away again in `next_due_at`, so that nodes with wro
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, NewType, Protocol, TypeVar
+from typing import ClassVar, Generic, NewType, Protocol, TypeVar
 
 from hookseal.clock import Instant
 from hookseal.message import Headers
@@ -361,13 +361,40 @@ class Seals:
     next: Cursor | None = None
 
 
+class StoreObserver(Protocol):
+    """Who counts, and who must know that a store no longer works. Names are of our own closed sets."""
+
+    def committed(self, seconds: float) -> None:
+        """A transaction was committed; seconds: from its begin to the end of its commit. Called on any thread."""
+        ...
+
+    def part_ended(self, part: str) -> None:
+        """A thread or task that the store needs ended before `close`. Called on the event loop."""
+        ...
+
+
+class IgnoredStore:
+    """A `StoreObserver` that does nothing."""
+
+    def committed(self, seconds: float) -> None: ...
+
+    def part_ended(self, part: str) -> None: ...
+
+
 class Store(Protocol):
+    parts: ClassVar[Sequence[str]]
+    """The threads and tasks that the store needs: the names that `StoreObserver.part_ended` is called with."""
+
     async def open(self) -> None:
         """Take the store: lock, migrate, check the keyring. StoreLocked or StoreMismatch when it cannot be had."""
         ...
 
     async def close(self) -> None:
         """Finish what is queued, then let go. Leases are not touched; see `release`."""
+        ...
+
+    async def probe(self) -> None:
+        """Write and commit a small value, as durably as an event. StoreError when the store could not accept one now."""
         ...
 
     # receiving

@@ -19,6 +19,10 @@ Row = Sequence[Any]
 dialect. The first one is the row's key there."""
 
 
+PROBE_SHELF = "probe"
+"""Of the values that `Store.probe` writes. None is ever left there."""
+
+
 def request_label(packed: bytes) -> str:
     return f"request|{packed.hex()}"
 

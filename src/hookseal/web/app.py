@@ -6,7 +6,7 @@ mounted in an app of the user's own, where handlers (`on`) take events in the sa
 """
 
 import random
-from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from hookseal.api import provider_test_call
 from hookseal.api.app import create_app
-from hookseal.api.health import Check
+from hookseal.api.health import CheckState, HealthChecks
 from hookseal.api.metrics import Metrics
 from hookseal.clock import Clock, Instant, SystemClock
 from hookseal.delivery.endpoint import Endpoint
@@ -57,6 +57,8 @@ from hookseal.web.live import Live, Parts
 from hookseal.web.publishing import Publishing, is_published
 from hookseal.web.receiving import PREFIX, Limits, Receive, Receiving, Scope, Send, own_path, respond
 from hookseal.web.server import parse_listen
+from hookseal.web.store_probe import StoreProbe
+from hookseal.web.supervision import Supervisor
 from hookseal.web.told import Told
 
 log = get_logger(__name__)
@@ -116,6 +118,10 @@ class Gateway:
             [row.id for row in self.settings.sources], [row.id for row in self.settings.endpoints], self._clock
         )
         self.metrics.in_flight(lambda: self.receiving.in_flight)
+        self.health = HealthChecks()
+        """The checks behind `/healthz` and `/readyz`. Each part adds its own when it starts."""
+        self.supervisor = Supervisor(self.health)
+        self.health.add_readiness("receiving", self._receiving_state)
 
     def on(self, type: str = "*", *, source: str = "*") -> Callable[[H], H]:
         """Hand events to an async function of this process, after the answer was sent and from the durable store.
@@ -172,6 +178,7 @@ class Gateway:
 
     async def start(self) -> None:
         """Open the store, void what a dead process left leased, begin to deliver, then to receive."""
+        self.supervisor.begin_start()
         async with AsyncExitStack() as stack:
             store = self._open_store()
             await store.open()
@@ -235,6 +242,10 @@ class Gateway:
             registrations.start()
             stack.push_async_callback(registrations.stop)
             self._management = self._manage(store, egress, receiver, engine, registrations, rotation)
+            self._supervise(store, engine, registrations, subscriptions, retention, key_sets)
+            probe = StoreProbe(store, self._clock)
+            stack.push_async_callback(probe.stop)
+            self.health.add_readiness("store", probe.check)
             self.receiving.receiver = receiver
             self._store = store
             self._stack = stack.pop_all()
@@ -246,6 +257,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Drain: finish what is being delivered within the grace, give the rest back, close the store."""
+        self.supervisor.begin_stop()
         stack, self._stack = self._stack, None
         self.receiving.receiver = None
         self._store = None
@@ -334,13 +346,36 @@ class Gateway:
         key_path = store.key_path
         if not store.is_embedded:
             given = Keyring.parse(store.keyring) if key_path is None else load_or_create(key_path, store_exists=True)
-            return PostgresStore(store.url, given, clock=self._clock)
+            return PostgresStore(store.url, given, clock=self._clock, observer=_StoreObserver(self))
         path = store.path
         if key_path is None:
             keyring = Keyring.parse(self.settings.store.keyring)
         else:
             keyring = load_or_create(key_path, path.exists() and path.stat().st_size > 0)
-        return SqliteStore(path, keyring, clock=self._clock)
+        return SqliteStore(path, keyring, clock=self._clock, observer=_StoreObserver(self))
+
+    def _supervise(
+        self,
+        store: Store,
+        engine: Engine,
+        registrations: Registrations,
+        subscriptions: Subscriptions,
+        retention: Retention,
+        key_sets: KeySets,
+    ) -> None:
+        for part in store.parts:
+            self.supervisor.expect(part)
+        for name, task in engine.loops.items():
+            self.supervisor.watch(name, task)
+        self.supervisor.watch("registrations", registrations.loop)
+        self.supervisor.watch("subscriptions", subscriptions.loop)
+        self.supervisor.watch("retention", retention.loop)
+        self.supervisor.watch("key_sets", key_sets.loop)
+
+    def _receiving_state(self) -> CheckState:
+        if self.receiving.leaving:
+            return CheckState(False, "leaving")
+        return CheckState(self.receiving.receiver is not None)
 
     def _consent(self, endpoint: EndpointId) -> Subscription | None:
         return None if self._subscriptions is None else self._subscriptions.states().get(endpoint)
@@ -422,26 +457,18 @@ class Gateway:
             management,
             self.settings.api.keys,
             self._dev and not self.settings.api.keys,
-            _Health(self),
+            self.health,
             self.metrics,
             metrics_need_key=server.manage_listen is None,
         )
 
 
-class _Health:
-    """Live while the event loop answers; ready while requests can be received."""
+class _StoreObserver:
+    """What the store reports, to the metrics and to the supervisor."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    async def live(self) -> Sequence[Check]:
-        return [Check("process", True)]
-
-    async def ready(self) -> Sequence[Check]:
-        receiving = self._gateway.receiving
-        if receiving.leaving:
-            return [Check("receiving", False, "leaving")]
-        return [Check("receiving", receiving.receiver is not None)]
+        self.committed = gateway.metrics.committed
+        self.part_ended = gateway.supervisor.note_end
 
 
 async def release(receiver: Receiver, refusal: Refusal) -> ReleaseOutcome:

@@ -14,6 +14,7 @@ nobody can end them earlier, because the other nodes are alive. A node that live
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 from hookseal import probe
 from hookseal.clock import Clock, Instant, SystemClock
@@ -32,6 +33,7 @@ from hookseal.store.port import (
     DeliveryRow,
     EventFilter,
     Expired,
+    IgnoredStore,
     InForce,
     Lease,
     NewRequest,
@@ -42,6 +44,7 @@ from hookseal.store.port import (
     Seals,
     Stored,
     StoredEvent,
+    StoreObserver,
 )
 from hookseal.store.postgres import expiring, keeping, leasing, quarantining, rewrapping
 from hookseal.store.postgres.accepting import accept, prepare
@@ -57,7 +60,7 @@ from hookseal.store.postgres.reading import Reading
 from hookseal.store.postgres.replaying import Named, NewDeliveryId, Replaying, ReplaySlice, Span
 from hookseal.store.postgres.writer import Handler, Writer
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
-from hookseal.store.rows import kept_label, refusal_label, request_label
+from hookseal.store.rows import PROBE_SHELF, kept_label, refusal_label, request_label
 
 _NAMED_AT_ONCE = 1000
 
@@ -77,7 +80,10 @@ class PostgresStore:
     writers, readers   connections of this node, at most.
     max_waiting        operations that may wait for a writer; beyond it StoreBusy. max_waiting_bytes: their bytes.
     quarantine_rows    the most refused requests kept; quarantine_bytes: the most bytes of them, sealed.
+    observer           is notified of commits, and of a task that ended.
     """
+
+    parts: ClassVar[Sequence[str]] = ("store_writer",)
 
     def __init__(
         self,
@@ -94,7 +100,9 @@ class PostgresStore:
         quarantine_bytes: int = 256 * 1024 * 1024,
         new_lease: Callable[[], Lease] = _random_lease,
         new_delivery_id: NewDeliveryId = new_delivery_id,
+        observer: StoreObserver | None = None,
     ) -> None:
+        self._observer: StoreObserver = observer or IgnoredStore()
         self._hosts = Hosts(url)
         self._sealer = keyring if isinstance(keyring, Sealer) else Sealer(keyring)
         self._clock = clock or SystemClock()
@@ -105,6 +113,9 @@ class PostgresStore:
             self._node_now,
             self._quarantining.forget,
             lambda leases: self._adrift.note(leases),
+            monotonic=self._clock.monotonic,
+            committed=self._observer.committed,
+            crashed=lambda: self._observer.part_ended("store_writer"),
             connections=writers,
             max_waiting=max_waiting,
             max_waiting_bytes=max_waiting_bytes,
@@ -126,6 +137,7 @@ class PostgresStore:
         self._rewrap = Handler("rewrap", 13, rewrapping.rewrap, Step.REWRAPPED)
         self._note_keys = Handler("note_keys", 14, rewrapping.note)
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply, leases=leasing.claimed_leases)
+        self._probe = Handler("probe", 16, keeping.probe)
         self._release_adrift = Handler("release_adrift", 15, leasing.release_adrift)
 
     def _node_now(self) -> Instant | None:
@@ -147,6 +159,9 @@ class PostgresStore:
         await self._adrift.stop()
         await self._writer.stop()
         await self._readers.stop()
+
+    async def probe(self) -> None:
+        await self._writer.submit(self._probe, Keep(PROBE_SHELF, secrets.token_hex(), b""))
 
     # --- receiving ---
 

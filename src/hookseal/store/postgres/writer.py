@@ -99,6 +99,8 @@ class Writer:
     node_now  this node's clock, or None for all time; see `Transaction`.
     undone    called when a transaction was undone, so that handlers forget what they believed.
     adrift    called with leases that may stand in the database and whose takers were not told of them.
+    monotonic seconds of a clock that never jumps; committed: called with the seconds of each transaction.
+    crashed   called when a task ends before `stop`.
     """
 
     def __init__(
@@ -108,10 +110,16 @@ class Writer:
         undone: Callable[[], None],
         adrift: Callable[[Mapping[DeliveryId, Lease]], None],
         *,
+        monotonic: Callable[[], float],
+        committed: Callable[[float], None],
+        crashed: Callable[[], None],
         connections: int,
         max_waiting: int,
         max_waiting_bytes: int,
     ) -> None:
+        self._monotonic = monotonic
+        self._committed = committed
+        self._crashed = crashed
         self._connect = connect
         self._node_now = node_now
         self._undone = undone
@@ -185,9 +193,13 @@ class Writer:
             reason = f"the store's writer stopped: {type(crash).__name__}"
             raise
         finally:
-            await _close(desk)
             if not self._closing:
+                # Before the connection is closed, which takes up to 2 s: until then callers would wait for nobody.
+                is_first = self._dead is None
                 self._end(reason)
+                if is_first:
+                    self._crashed()
+            await _close(desk)
 
     async def _work(self) -> bool:
         """Wait until something waits; False when the store closes and nothing does."""
@@ -289,6 +301,7 @@ class Writer:
             raise StoreUnavailable("the database cannot be reached")
         transaction = Transaction(connection, self._node_now())
         desk.committing = False
+        begun_at = self._monotonic()
         await connection.execute(QUERIES["begin"])
         await probe.pause(Step.WRITE_BEGUN)
         groups: dict[Handler, list[_Operation]] = {}
@@ -302,6 +315,7 @@ class Writer:
         await probe.pause(Step.COMMITTING)
         desk.committing = True
         await connection.execute(QUERIES["commit"])
+        self._committed(self._monotonic() - begun_at)
         await probe.pause(Step.COMMITTED)
         for handler in groups:
             if handler.committed is not None:

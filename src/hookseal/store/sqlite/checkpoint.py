@@ -14,7 +14,10 @@ from collections.abc import Callable
 import apsw
 
 from hookseal import probe
+from hookseal.logs import get_logger
 from hookseal.probe import Step
+
+log = get_logger(__name__)
 
 START_PAGES = 1024
 BOUND_PAGES = 4096
@@ -36,11 +39,19 @@ def begin_log_anew(connection: apsw.Connection) -> None:
 
 
 class Checkpointer:
-    """connect  opens a connection for checkpoints. start, bound: in pages of the log."""
+    """connect  opens a connection for checkpoints. start, bound: in pages of the log.
+    crashed   called on the thread when it ends before `stop`.
+    """
 
     def __init__(
-        self, connect: Callable[[], apsw.Connection], *, start: int = START_PAGES, bound: int = BOUND_PAGES
+        self,
+        connect: Callable[[], apsw.Connection],
+        *,
+        start: int = START_PAGES,
+        bound: int = BOUND_PAGES,
+        crashed: Callable[[], None] = lambda: None,
     ) -> None:
+        self._crashed = crashed
         self._connect = connect
         self._start = start
         self._bound = bound
@@ -79,6 +90,13 @@ class Checkpointer:
             self._wanted.set()
 
     def _run(self) -> None:
+        try:
+            self._move_while_open()
+        except BaseException as crash:
+            log.critical("the checkpoint thread of the store crashed", exc_info=crash)
+            self._crashed()
+
+    def _move_while_open(self) -> None:
         connection: apsw.Connection | None = None
         while True:
             self._wanted.wait()

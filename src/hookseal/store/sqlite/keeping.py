@@ -26,3 +26,9 @@ def apply(connection: apsw.Connection, batch: Sequence[Keep]) -> Sequence[None]:
         values = {"shelf": one.shelf, "name": one.name, "sealed": one.sealed}
         connection.execute(QUERIES["keep" if one.replace else "keep_new"], values)
     return [None] * len(batch)
+
+
+def probe(connection: apsw.Connection, batch: Sequence[Keep]) -> Sequence[None]:
+    """Write each value and drop it again. The pages are dirty all the same, so that the commit writes and syncs."""
+    apply(connection, batch)
+    return apply(connection, [Keep(value.shelf, value.name, None) for value in batch])

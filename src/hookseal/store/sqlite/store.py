@@ -12,6 +12,7 @@ import contextlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import apsw
 
@@ -33,6 +34,7 @@ from hookseal.store.port import (
     DeliveryRow,
     EventFilter,
     Expired,
+    IgnoredStore,
     InForce,
     Lease,
     NewRequest,
@@ -43,9 +45,10 @@ from hookseal.store.port import (
     Seals,
     Stored,
     StoredEvent,
+    StoreObserver,
 )
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
-from hookseal.store.rows import kept_label, refusal_label, request_label
+from hookseal.store.rows import PROBE_SHELF, kept_label, refusal_label, request_label
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import expiring, keeping, leasing, quarantining, rewrapping
 from hookseal.store.sqlite.accepting import Accepting, prepare
@@ -96,8 +99,11 @@ class SqliteStore:
     quarantine_rows      the most refused requests kept; quarantine_bytes: the most bytes of them, sealed.
     log_start_pages      how much the log grows before it is moved; log_bound_pages: beyond it the writer helps.
     reserve_bytes        free space below which nothing new is accepted, see `room`.
+    observer             is notified of commits, and of a thread that ended.
     vfs                  the name of an SQLite VFS, for tests that pull the plug.
     """
+
+    parts: ClassVar[Sequence[str]] = ("store_writer", "store_checkpoint")
 
     def __init__(
         self,
@@ -117,8 +123,11 @@ class SqliteStore:
         reserve_bytes: int = RESERVE_BYTES,
         new_lease: Callable[[], Lease] = _random_lease,
         new_delivery_id: NewDeliveryId = new_delivery_id,
+        observer: StoreObserver | None = None,
         vfs: str | None = None,
     ) -> None:
+        self._observer: StoreObserver = observer or IgnoredStore()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._path = Path(path)
         self._sealer = keyring if isinstance(keyring, Sealer) else Sealer(keyring)
         self._clock = clock or SystemClock()
@@ -127,7 +136,10 @@ class SqliteStore:
         self._recent = Recent(self._positions, dedupe_buffered)
         self._quarantining = Quarantining(quarantine_rows, quarantine_bytes)
         self._checkpointer = Checkpointer(
-            lambda: open_checkpointer(self._path, vfs), start=log_start_pages, bound=log_bound_pages
+            lambda: open_checkpointer(self._path, vfs),
+            start=log_start_pages,
+            bound=log_bound_pages,
+            crashed=lambda: self._note_end("store_checkpoint"),
         )
         self._remembered = _Remembered(self._positions, self._recent, self._quarantining)
         self._writer = Writer(
@@ -135,6 +147,9 @@ class SqliteStore:
             self._remembered,
             self._checkpointer.between,
             self._give_back,
+            monotonic=self._clock.monotonic,
+            committed=self._observer.committed,
+            crashed=lambda: self._note_end("store_writer"),
             max_waiting=max_waiting,
             max_waiting_bytes=max_waiting_bytes,
         )
@@ -163,13 +178,15 @@ class SqliteStore:
         self._expire = Handler("expire", 12, Expiring(self._positions, self._quarantining).apply, Step.EXPIRED)
         self._rewrap = Handler("rewrap", 13, rewrapping.rewrap, Step.REWRAPPED)
         self._note_keys = Handler("note_keys", 14, rewrapping.note)
+        self._probe = Handler("probe", 15, room.or_refuse(keeping.probe))
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply, leases=leasing.claimed_leases)
 
     # --- opening and closing ---
 
     async def open(self) -> None:
         connection = await asyncio.to_thread(self._take)
-        self._writer.start(asyncio.get_running_loop(), connection)
+        self._loop = asyncio.get_running_loop()
+        self._writer.start(self._loop, connection)
         self._checkpointer.start()
         self._claiming.start()
         self._looking.start()
@@ -221,6 +238,16 @@ class SqliteStore:
     def _close_readers(self) -> None:
         self._claiming.close()
         self._looking.close()
+
+    async def probe(self) -> None:
+        """The same conditions as `accept`: a disk that is nearly full fails the probe."""
+        await self._writer.submit(self._probe, Keep(PROBE_SHELF, secrets.token_hex(), b""))
+
+    def _note_end(self, part: str) -> None:
+        """On the thread that ends."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._observer.part_ended, part)
 
     # --- receiving ---
 

@@ -26,11 +26,14 @@ import apsw
 
 from hookseal import probe
 from hookseal.errors import HooksealError, StoreBusy, StoreError, StoreUnavailable
+from hookseal.logs import get_logger
 from hookseal.model import DeliveryId
 from hookseal.probe import Step
 from hookseal.store.port import Lease
 from hookseal.store.sqlite.faults import breaks_connection, concerns_all, fault_of
 from hookseal.store.sqlite.migrate import QUERIES
+
+log = get_logger(__name__)
 
 MAX_BATCH = 512
 MAX_BATCH_BYTES = 16 * 1024 * 1024
@@ -82,6 +85,8 @@ class Writer:
     memory    what the handlers remember of the file.
     between   called after each commit, outside of any transaction, with the connection and the pages of the log.
     untold    called on the event loop with leases that stand in the file and whose takers have given up.
+    monotonic seconds of a clock that never jumps; committed: called on the thread with the seconds of each transaction.
+    crashed   called on the thread when it ends before `stop`.
     """
 
     def __init__(
@@ -91,9 +96,15 @@ class Writer:
         between: Callable[[apsw.Connection, int], None],
         untold: Callable[[Mapping[DeliveryId, Lease]], None],
         *,
+        monotonic: Callable[[], float],
+        committed: Callable[[float], None],
+        crashed: Callable[[], None],
         max_waiting: int,
         max_waiting_bytes: int,
     ) -> None:
+        self._monotonic = monotonic
+        self._committed = committed
+        self._crashed = crashed
         self._connect = connect
         self._memory = memory
         self._between = between
@@ -152,8 +163,10 @@ class Writer:
                 self._write(batch)
                 self._hand_back(batch)
                 self._after()
-        except BaseException as crash:  # noqa: BLE001 - whoever waits must be told, whatever this is
+        except BaseException as crash:
             reason = f"the store's writer stopped: {type(crash).__name__}"
+            log.critical("the writer thread of the store crashed", exc_info=crash)
+            self._crashed()
         finally:
             self._end(reason)
 
@@ -188,6 +201,7 @@ class Writer:
                 operation.outcome = _error_for(operation, error)
 
     def _transact(self, connection: apsw.Connection, batch: Sequence[_Operation]) -> None:
+        begun_at = self._monotonic()
         connection.execute(QUERIES["begin"])
         probe.reach(Step.WRITE_BEGUN)
         groups: dict[Handler, list[_Operation]] = {}
@@ -201,6 +215,7 @@ class Writer:
         probe.reach(Step.COMMITTING)
         connection.execute(QUERIES["commit"])
         self._memory.keep()
+        self._committed(self._monotonic() - begun_at)
         probe.reach(Step.COMMITTED)
         for handler in groups:
             if handler.committed is not None:
