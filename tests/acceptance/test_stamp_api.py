@@ -181,6 +181,28 @@ async def test_a_verified_name_that_is_not_there_is_refused(tmp_path: Path, body
             assert "name" in told["detail"]
 
 
+async def test_the_name_of_an_approved_event_is_not_placed_after_the_case_was_declined(tmp_path: Path) -> None:
+    """`superseded` marks only events that came late. An event that was overtaken after it was stored is not marked."""
+    async with served(tmp_path) as api:
+        approved, _ = await api.accept(a_person(1), subject="scan-1")
+        assert seen(await made(api, signer={"kind": "verified", "event": approved})).text[1] == "ÅSE ÖSTRÖM"
+        await api.accept(a_person(2, overall="DENIED"), subject="scan-1", after_s=60)
+        assert (await api.get(f"/api/v1/events/{approved}"))["data"]["superseded"] is False
+        for signer in ({"event": approved}, {"source": IDENFY, "subject": "scan-1"}):
+            told = await problem(api, signer={"kind": "verified", **signer})
+            assert told["errors"][0]["pointer"] == "/signer"
+
+
+async def test_another_case_does_not_overtake_and_an_approval_after_a_refusal_counts(tmp_path: Path) -> None:
+    async with served(tmp_path) as api:
+        await api.accept(a_person(1, overall="DENIED"), subject="scan-1")
+        approved, _ = await api.accept(a_person(2), subject="scan-1", after_s=60)
+        await api.accept(a_person(3, overall="DENIED"), subject="scan-2", after_s=120)
+        alone, _ = await api.accept(a_person(4), after_s=180)
+        for signer in ({"event": approved}, {"source": IDENFY, "subject": "scan-1"}, {"event": alone}):
+            assert seen(await made(api, signer={"kind": "verified", **signer})).text[1] == "ÅSE ÖSTRÖM"
+
+
 async def test_a_document_may_be_as_large_as_is_said_and_no_larger(tmp_path: Path) -> None:
     async with served(tmp_path) as api:
         large = a_pdf(drawn=b"%" + b"x" * (visual_signatures.MAX_DOCUMENT_BYTES - 2000))

@@ -159,6 +159,17 @@ def test_an_event_without_a_verified_name_is_refused(folder: Path, data: dict[st
     refused(folder, 1, "--event: ", "--signer", "verified", "--event", an_event(folder, **data))
 
 
+def test_the_events_of_a_case_tell_that_it_was_declined_later(folder: Path) -> None:
+    approved = json.loads(an_event(folder).read_text())
+    declined = {"specversion": "1.0", "data": {"outcome": "declined", "superseded": False}}
+    path = folder / "events.json"
+    path.write_text(json.dumps({"data": [approved], "next": None}))
+    assert stamp(folder, "--signer", "verified", "--event", path).code == 0
+    (folder / "out.pdf").unlink()
+    path.write_text(json.dumps({"data": [declined, approved], "next": None}))
+    refused(folder, 1, "--event: the case is not approved", "--signer", "verified", "--event", path)
+
+
 @pytest.mark.parametrize("document", [b"", b"junk", a_pdf()[:300], an_encrypted_pdf("x")])
 def test_a_document_that_cannot_be_used_is_refused(folder: Path, document: bytes) -> None:
     (folder / "in.pdf").write_bytes(document)

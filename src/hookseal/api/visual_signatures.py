@@ -113,9 +113,12 @@ def operation(management: Management, path: str) -> Operation:
 async def _verified(management: Management, case: Case) -> str:
     if case.event is not None:
         try:
-            return names.of_event(await management.event(case.event))
+            event = await management.event(case.event)
+            # An event without a subject belongs to no case, so nothing can overtake it.
+            current = event if event.subject is None else (await management.in_force(event.source, event.subject)).event
         except NotFound:
             raise Invalid("/signer/event", "there is no such event") from None
+        return names.of_event(event, is_current=current.id == event.id)
     where = EventFilter(source=case.source, subject=case.subject)
     return names.of_case((await management.events(where, _EVENTS_OF_A_CASE, None)).rows)
 

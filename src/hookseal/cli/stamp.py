@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from hookseal.clock import Instant
+    from hookseal.model import Json
     from hookseal.stamp.element import Box
     from hookseal.stamp.signing import SigningKey
 
@@ -50,7 +51,9 @@ def stamp(
     name: Annotated[str | None, typer.Option(help="The signer's name.")] = None,
     event: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="An event of hookseal's, as JSON: verified takes the name from it."),
+        typer.Option(
+            metavar="FILE", help="An event, or the events of one subject, as JSON: verified takes the name from it."
+        ),
     ] = None,
     image: Annotated[str | None, typer.Option(metavar="FILE", help="A PNG or JPEG; lies behind the text.")] = None,
     font: Annotated[
@@ -148,17 +151,17 @@ def _name(signer: str, name: str | None, event: str | None) -> str | None:
         remedy = "give the event of the verification, or with --name the name that it produced"
         raise ConfigurationError("command line", "--event", remedy)
     if event is not None:
-        return names.of_cloudevent(_event(event))
+        return names.of_document(_event(event))
     return name_of(name or "")
 
 
-def _event(path: str) -> object:
+def _event(path: str) -> "Json":
     import json
 
     from hookseal.errors import ConfigurationError
 
     try:
-        document: object = json.loads(_file(path, "--event", _MAX_BYTES))
+        document: Json = json.loads(_file(path, "--event", _MAX_BYTES))
     except (ValueError, RecursionError):
         raise ConfigurationError("command line", "--event", "the file is not JSON") from None
     return document
