@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from PIL import Image
 from pyhanko.pdf_utils import generic
+from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.pdf_utils.writer import PageObject, PdfFileWriter
 
@@ -31,8 +32,12 @@ def a_pdf(
     crop: Sequence[float] | None = None,
     streams: bool = False,
     drawn: bytes | None = None,
+    without: Sequence[str] = (),
 ) -> bytes:
-    """Pages of 420 by 300 points, each with a grey bar at the top and its number as text."""
+    """Return a PDF with pages of 420 by 300 points, each with a grey bar at the top and its number as text.
+
+    without  Keys that the pages lack, such as `/Contents`.
+    """
     writer = PdfFileWriter(stream_xrefs=streams)
     font = generic.DictionaryObject(
         {
@@ -54,7 +59,25 @@ def a_pdf(
             page["/Rotate"] = generic.NumberObject(rotate)
         if crop is not None:
             page["/CropBox"] = _numbers(*crop)
+        for key in without:
+            del page[key]
         writer.insert_page(page)
+    made = io.BytesIO()
+    writer.write(made)
+    return made.getvalue()
+
+
+def with_shared_content(document: bytes) -> bytes:
+    """Return the document with one array of content streams, to which all of its pages refer."""
+    writer = IncrementalPdfFileWriter(io.BytesIO(document))
+    shared: Any = None
+    for number in range(int(writer.root["/Pages"]["/Count"])):
+        reference, _ = writer.find_page_for_modification(number)
+        page = reference.get_object()
+        if shared is None:
+            shared = writer.add_object(generic.ArrayObject([page.raw_get("/Contents")]))
+        page["/Contents"] = shared
+        writer.mark_update(reference)
     made = io.BytesIO()
     writer.write(made)
     return made.getvalue()

@@ -26,6 +26,7 @@ from stamp_parts import (
     dark,
     seen,
     shown,
+    with_shared_content,
 )
 
 from hookseal.clock import Instant, from_unix, parse_rfc3339
@@ -128,6 +129,17 @@ def test_the_image_lies_under_the_text(kind: str) -> None:
     page = seen(made)
     assert page.ink(BOX, dark) > 500, "the text is covered"
     assert page.ink(BOX, lambda one: all(abs(a - b) < 12 for a, b in zip(one, RED, strict=True))) > 20_000
+
+
+def test_text_and_image_are_in_the_middle_of_a_wide_box() -> None:
+    """The text began at the left edge, beside an image in the middle, which is to lie behind it."""
+    box = (20.0, 60.0, 400.0, 120.0)
+    page = seen(place(a_pdf(), shown(name="Åse Öström", box=box)))
+    left, right = (page.ink(half, dark) for half in ((20, 60, 210, 120), (210, 60, 400, 120)))
+    assert page.ink((20, 60, 140, 120), dark) == page.ink((280, 60, 400, 120), dark) == 0
+    assert 0.7 < left / right < 1.4
+    imaged = seen(place(a_pdf(), shown(name="Åse Öström", box=box, image=an_image(120, 60))))
+    assert imaged.ink((150, 60, 270, 120), dark) == imaged.ink(box, dark) > 200, "all of the text is on the image"
 
 
 def test_an_image_keeps_its_shape_and_stands_in_the_middle() -> None:
@@ -250,6 +262,26 @@ def test_a_page_that_moves_its_axes_does_not_move_the_box() -> None:
     given = a_pdf(drawn=b"2 0 0 2 9 9 cm 0 0 1 1 re f")
     page = seen(place(given, shown(image=an_image(240, 60))))
     assert page.at(42, 62) == page.at(278, 118) == RED
+
+
+@pytest.mark.parametrize("without", [("/Contents",), ("/Contents", "/Resources")])
+@pytest.mark.parametrize("signs", [False, True])
+def test_an_empty_page_can_be_marked(without: tuple[str, ...], signs: bool) -> None:
+    """A page without content is legal (ISO 32000-1, 7.7.3.3, table 30)."""
+    document, what = a_pdf(without=without), shown(name="Ada")
+    page = seen(signed(document, what, a_key()) if signs else place(document, what))
+    assert page.ink(BOX, dark) == page.ink((0, 0, WIDTH, HEIGHT), dark) > 300
+    if signs:
+        return  # the text of a signature field is not part of the page's text
+    assert page.text[-2:] == ["Ada", "15.11.2022, 09:09:14"]
+
+
+def test_pages_that_share_their_content_are_marked_one_by_one() -> None:
+    """Pages may refer to one array of streams. Adding to that array marked all of them."""
+    document = with_shared_content(a_pdf(2))
+    made = place(document, shown(name="Ada", page=2))
+    assert "Ada" not in seen(made, 0).text
+    assert "Ada" in seen(made, 1).text
 
 
 # --- documents of anybody ---------------------------------------------------------------------------------------------

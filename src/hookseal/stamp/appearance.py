@@ -1,8 +1,8 @@
 """How a visual signature looks: the drawing itself, as a form of a PDF, the same on a page and in a signature field.
 
     the image, if any      fitted into the box, in the middle, first in the content: it lies under the text
-    the name, if any       semi-bold, the larger line
-    the time               regular, always
+    the name, if any       semi-bold, the larger line, in the middle
+    the time               regular, in the middle, always
 
 The text is as large as the box allows and never leaves it. Glyphs are embedded as subsets with a map back to Unicode,
 so that names beyond ASCII are shown, searched and copied everywhere.
@@ -119,9 +119,10 @@ class Drawing(BaseStamp):
         for number, line in enumerate(lines):
             if number:
                 baseline -= line.size * _LEADING * size
+            left = (style.width - line.width * line.size * size) / 2
             made.append(
                 b"BT %.3f %.3f %.3f rg %s %.3f Tf %.3f %.3f Td %s ET"
-                % (*line.colour, line.font.encode(), line.size * size, padding, baseline, line.operators)
+                % (*line.colour, line.font.encode(), line.size * size, left, baseline, line.operators)
             )
         return made
 

@@ -94,16 +94,34 @@ def _drawn(writer: IncrementalPdfFileWriter, style: Style, where: Spot) -> bytes
     drawing = Drawing(writer, style).register()
     name = f"/HooksealMark{drawing.idnum}"  # unlike that of a mark that the page has from an earlier run
     # What the page's own content does to the axes ends with its `Q`, and does not move the drawing.
-    before = writer.add_object(generic.StreamObject(stream_data=b"q\n"))
+    before = generic.StreamObject(stream_data=b"q\n")
     after = b"\nQ\nq 1 0 0 1 %.3f %.3f cm %s Do Q\n" % (left, bottom, name.encode())
     resources = generic.DictionaryObject(
         {generic.pdf_name("/XObject"): generic.DictionaryObject({generic.pdf_name(name): drawing})}
     )
-    writer.add_stream_to_page(where.index, before, prepend=True)
+    _begin_content(writer, where.index, before)
     writer.add_stream_to_page(where.index, writer.add_object(generic.StreamObject(stream_data=after)), resources)
     made = BytesIO()
     writer.write(made)
     return made.getvalue()
+
+
+def _begin_content(writer: IncrementalPdfFileWriter, page: int, first: generic.StreamObject) -> None:
+    """Give the page a content array of its own that begins with `first`.
+
+    pyHanko's `add_stream_to_page` expects content, which an empty page lacks, and adds to an array that other pages may
+    refer to as well.
+    """
+    reference, _ = writer.find_page_for_modification(page)
+    found = reference.get_object()
+    content: Any = found.raw_get("/Contents") if "/Contents" in found else generic.NullObject()
+    direct = content.get_object()
+    if isinstance(direct, generic.ArrayObject):
+        streams = [direct.raw_get(number) for number in range(len(direct))]
+    else:
+        streams = [] if isinstance(direct, generic.NullObject) else [content]
+    found["/Contents"] = writer.add_object(generic.ArrayObject([writer.add_object(first), *streams]))
+    writer.mark_update(reference)
 
 
 def _signed(writer: IncrementalPdfFileWriter, style: Style, where: Spot, key: SigningKey) -> bytes:
