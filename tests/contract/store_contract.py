@@ -71,6 +71,10 @@ class Stores(Protocol):
         """Break the seal of this event's request."""
         ...
 
+    async def damage_kept(self, store: Store, shelf: str, name: str) -> None:
+        """Break the seal of this value."""
+        ...
+
 
 # --- what is stored in these tests ----------------------------------------------------------------------------------
 
@@ -1037,6 +1041,47 @@ class StoreContract:
         await store.forget("consents", "a")
         await store.forget("consents", "a")
         assert await store.kept("consents") == {}
+
+    async def test_a_value_that_does_not_open_hides_no_other(self, stores: Stores) -> None:
+        store = await stores.open()
+        for name in ("a", "b", "c"):
+            await store.keep("consents", name, name.encode())
+        await stores.damage_kept(store, "consents", "b")
+        assert await store.kept("consents") == {"a": b"a", "b": None, "c": b"c"}
+        assert await store.keep("consents", "a", b"late", replace=False) == b"a"
+        with pytest.raises(SealBroken):
+            await store.keep("consents", "b", b"late", replace=False)
+        assert await store.keep("consents", "b", b"new") == b"new"
+        assert await store.kept("consents") == {"a": b"a", "b": b"new", "c": b"c"}
+
+    async def test_a_version_changes_with_each_change_of_its_namespace_and_with_no_other(self, stores: Stores) -> None:
+        store = await stores.open()
+        assert await store.kv_versions() == {}
+        seen = [None]
+
+        async def has_changed() -> bool:
+            versions = await store.kv_versions()
+            seen.append(versions.get("consents"))
+            return seen[-1] not in seen[:-1]
+
+        await store.keep("consents", "a", b"one")
+        assert await has_changed()
+        await store.keep("consents", "a", b"two")
+        assert await has_changed()
+        await store.keep("consents", "b", b"one", replace=False)
+        assert await has_changed()
+        for write in (
+            store.keep("consents", "a", b"late", replace=False),
+            store.keep("issuer", "a", b"other namespace"),
+            store.forget("issuer", "a"),
+            store.forget("consents", "never written"),
+        ):
+            await write
+            assert not await has_changed()
+        await store.forget("consents", "a")
+        assert await has_changed()
+        after = await stores.after_a_crash(store)
+        assert await after.kv_versions() == await store.kv_versions()
 
     async def test_what_is_kept_lies_sealed(self, stores: Stores) -> None:
         store = await stores.open()

@@ -229,3 +229,33 @@ async def test_reads_survive_a_connection_lost_while_idle(stores: PostgresStores
     await store.counts()
     await stores.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hookseal'")
     assert len((await store.events(EventFilter(), 5, None)).rows) == 1
+
+
+async def test_a_change_of_a_value_is_notified_to_every_node(stores: PostgresStores) -> None:
+    here, there = await nodes(stores, 2)
+    notified = asyncio.Event()
+    there.on_kv_change(notified.set)
+    seen = await there.kv_versions()
+    for write in (
+        here.keep("sources", "a", b"one"),
+        here.keep("sources", "a", b"two"),
+        here.forget("sources", "a"),
+    ):
+        await write
+        async with asyncio.timeout(10):
+            while (versions := await there.kv_versions()) == seen:
+                await notified.wait()
+                notified.clear()
+        seen = versions
+
+
+async def test_writes_of_many_namespaces_on_two_nodes_do_not_fail(stores: PostgresStores) -> None:
+    """Each write locks the version of its namespace; the nodes write in opposite orders."""
+    here, there = await nodes(stores, 2)
+    names = [f"shelf-{number}" for number in range(20)]
+    for number in range(10):
+        value = b"%d" % number
+        await asyncio.gather(
+            *(here.keep(name, "a", value) for name in names), *(there.keep(name, "b", value) for name in names[::-1])
+        )
+    assert await here.kv_versions() == dict.fromkeys(names, 20)

@@ -107,6 +107,10 @@ class PostgresStores:
             event,
         )
 
+    async def damage_kept(self, store: Store, shelf: str, name: str) -> None:
+        sql = "UPDATE hookseal.kept SET sealed = substr(sealed, 1, length(sealed) - 1) WHERE shelf = $1 AND name = $2"
+        await self.run(sql, shelf, name)
+
 
 @pytest.fixture
 async def stores(postgres_server: Server) -> AsyncIterator[PostgresStores]:  # noqa: F811

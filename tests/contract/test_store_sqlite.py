@@ -68,6 +68,10 @@ class SqliteStores:
             packed,
         )
 
+    async def damage_kept(self, store: SqliteStore, shelf: str, name: str) -> None:
+        sql = "UPDATE kept SET sealed = substr(sealed, 1, length(sealed) - 1) WHERE shelf = ? AND name = ?"
+        await run(store, sql, shelf, name)
+
 
 async def run(store: SqliteStore, sql: str, *values: Any) -> list[Any]:
     """Run a statement on the writer's own connection."""

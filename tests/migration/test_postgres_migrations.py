@@ -34,6 +34,12 @@ UNION ALL
 SELECT 'table', relname, reloptions::text, '', '', '', ''
 FROM pg_class WHERE relnamespace = 'hookseal'::regnamespace AND relkind = 'r'
 UNION ALL
+SELECT 'trigger', tgrelid::regclass::text, tgname, pg_get_triggerdef(oid), '', '', ''
+FROM pg_trigger WHERE NOT tgisinternal
+UNION ALL
+SELECT 'function', proname, pg_get_functiondef(oid), '', '', '', ''
+FROM pg_proc WHERE pronamespace = 'hookseal'::regnamespace
+UNION ALL
 SELECT 'storage', attrelid::regclass::text, attname, attstorage::text, '', '', ''
 FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
 WHERE relnamespace = 'hookseal'::regnamespace AND relkind = 'r' AND attnum > 0

@@ -3,7 +3,7 @@
 Theory of operation
 - A registration of the API is one sealed value on a shelf of the store, in the grammar of the configuration file. It is
   judged by the rules of `hookseal check` before it is written, and in force on this node when the call returns.
-- Every node that shares the store looks at the shelves every `LOOK_S` and takes over what others have changed.
+- A node that shares the store follows the changes of other nodes through `change_feed`, and reads only what changed.
 - Ids are unique over both. Should two nodes' files and the API come to disagree, the file counts where it stands.
 - A rotated secret ends by the clock: each node lets go of it by itself, and nothing needs to be written for that.
 - A crash between writing and taking over: the next look takes over. What is written is whole or not there.
@@ -32,6 +32,7 @@ from hookseal.manage.new_secret import BYTES, new_secret
 from hookseal.manage.record import MOST_LIVE, Record, Written
 from hookseal.model import DeliveryState, EndpointId, Json, ProviderId, SourceId
 from hookseal.settings import EndpointSettings, SourceSettings
+from hookseal.settings.kinds import ID
 from hookseal.settings.reading import read_table
 from hookseal.settings.secrets import Desk, Unfit, secret_bytes
 from hookseal.settings.table import Section, rows_of
@@ -42,7 +43,9 @@ log = get_logger(__name__)
 SHELVES: Mapping[Section, str] = {Section.SOURCE: "sources", Section.ENDPOINT: "endpoints"}
 FORMER = "former-sources"
 DELETED = "deleted-endpoints"
-LOOK_S = 2.0
+NAMESPACES = (*SHELVES.values(), FORMER, DELETED)
+RETRY_S = 2.0
+"""How long the node waits after it could not follow the registrations."""
 SETTLED_S = 60.0
 OVERLAP_S = 86_400
 MAX_OVERLAP_S = 31_536_000
@@ -110,7 +113,7 @@ class Registrations:
         self._former: dict[SourceId, ProviderId] = {}
         self._in_force: tuple[Mapping[Section, Mapping[str, Row]], Mapping[SourceId, ProviderId]] = (self._rows, {})
         self._deleted: dict[EndpointId, Instant] = {}
-        self._seen: tuple[Mapping[str, bytes], ...] = ({}, {}, {})
+        self._seen: tuple[Mapping[str, bytes | None], ...] = ({}, {}, {})
         self._changing = asyncio.Lock()
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -125,8 +128,13 @@ class Registrations:
         self._in_force = (self._rows, self._former)
 
     def start(self) -> None:
-        """Follow the clock, and the other nodes where there are some."""
+        """Follow the clock: the ends of secrets, and what is left to do for deleted endpoints."""
         self.loop = self._spawn(self._follow())
+
+    async def update(self) -> None:
+        """Read the registrations and put in force what is new. StoreError when they cannot be read."""
+        async with self._changing:
+            await self._take_over()
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -150,6 +158,10 @@ class Registrations:
 
     def is_of_file(self, section: Section, id: str) -> bool:
         return id in self._file[section]
+
+    def may_change_elsewhere(self, section: Section, id: str) -> bool:
+        """Return whether another node can make or change this registration. The file counts, and no API changes it."""
+        return self._shared and id not in self._file[section] and ID.fullmatch(id) is not None
 
     # --- changing ---------------------------------------------------------------------------------------------------
 
@@ -308,25 +320,32 @@ class Registrations:
             now = self._clock.now()
             ends = [end for rows in self._written.values() for one in rows.values() if (end := one.next_end(now))]
             ends += [plus(at, SETTLED_S) for at in self._deleted.values()]
-            waits = [max(seconds_between(now, end), 0.0) for end in ends] + ([LOOK_S] if self._shared else [])
-            await self._clock.wait(self._news, min(waits) if waits else None)
+            waits = [max(seconds_between(now, end), 0.0) for end in ends]
+            must_read = await self._clock.wait(self._news, min(waits) if waits else None)
             self._news.clear()
             try:
                 async with self._changing:
-                    await self._take_over(by_clock=True)
+                    # Before the store is read: a secret ends on time also while the store cannot be used.
+                    self._merge()
+                    await self._put_in_force()
+                    if must_read:
+                        await self._take_over()
                 await self._settle_deleted()
-            except Exception as error:  # what was in force stays in force; the next look tries again
+            except Exception as error:  # what was in force stays in force; the next turn tries again
                 log.warning("registrations not followed", exc_info=error)
-                await self._clock.wait(asyncio.Event(), LOOK_S)
+                await self._clock.wait(asyncio.Event(), RETRY_S)
                 self._news.set()
 
     async def _look_for_others(self) -> None:
         if self._shared:
             await self._take_over()
 
-    async def _take_over(self, *, by_clock: bool = False) -> None:
-        """Look, and put in force what is new. by_clock: time alone may have ended something."""
-        await self._look(by_clock=by_clock)
+    async def _take_over(self) -> None:
+        """Read what is kept, and put in force what is new."""
+        await self._look()
+        await self._put_in_force()
+
+    async def _put_in_force(self) -> None:
         now_in_force = (self._rows, self._former)
         before = self._in_force
         if now_in_force == before:
@@ -337,24 +356,29 @@ class Registrations:
         if gone := before[0][Section.ENDPOINT].keys() - self._rows[Section.ENDPOINT].keys():
             self._spawn(self._cancel_now([EndpointId(id) for id in gone]))
 
-    async def _look(self, *, by_clock: bool = False) -> None:
+    async def _look(self) -> None:
         """Read the shelves. What they hold counts only when all of it can be used."""
         sources = await self._store.kept(SHELVES[Section.SOURCE])
         endpoints = await self._store.kept(SHELVES[Section.ENDPOINT])
         former = await self._store.kept(FORMER)
         deleted = await self._store.kept(DELETED)
-        self._deleted = {EndpointId(id): Instant(msgspec.json.decode(at, type=int)) for id, at in deleted.items()}
+        self._deleted = {
+            EndpointId(id): Instant(msgspec.json.decode(at, type=int)) for id, at in deleted.items() if at is not None
+        }
         seen = (sources, endpoints, former)
-        if seen == self._seen and not by_clock:
+        if seen == self._seen:
             return
-        written = {
+        self._written = {
             section: {id: _read(section, id, value) for id, value in sorted(shelf.items())}
             for section, shelf in ((Section.SOURCE, sources), (Section.ENDPOINT, endpoints))
         }
-        self._rows = {section: self._merged(section, kept) for section, kept in written.items()}
-        self._written = written
-        self._former = {SourceId(id): ProviderId(name.decode()) for id, name in former.items()}
+        self._former = {SourceId(id): ProviderId(name.decode()) for id, name in former.items() if name is not None}
+        self._merge()
         self._seen = seen
+
+    def _merge(self) -> None:
+        """Take the rows as they count at this moment."""
+        self._rows = {section: self._merged(section, written) for section, written in self._written.items()}
 
     def _merged(self, section: Section, written: Mapping[str, Written]) -> dict[str, Row]:
         rows = dict(self._file[section])
@@ -407,7 +431,9 @@ class Registrations:
         return task
 
 
-def _read(section: Section, id: str, value: bytes) -> Written:
+def _read(section: Section, id: str, value: bytes | None) -> Written:
+    if value is None:
+        raise _unusable(section, id, "", "does not open under the keyring; give the keyring that it was written with")
     try:
         return Written(section, msgspec.json.decode(value, type=Record))
     except msgspec.MsgspecError as error:

@@ -14,7 +14,7 @@ leases lapse, and the sender's next try is a duplicate.
 import asyncio
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from hookseal import probe
@@ -58,6 +58,14 @@ _QUARANTINE_WAITING = 64
 """Refused requests that may wait to be quarantined; beyond it they are only counted."""
 
 
+Refresh = Callable[[SourceId], Awaitable[None]]
+"""Return when the receiver knows a source as it was at or after this call. Raises when that is not possible now."""
+
+
+async def _is_current(source: SourceId) -> None:
+    """The `Refresh` of a node that makes every change itself."""
+
+
 class Planner(Protocol):
     """What the delivery engine does for the receiving side."""
 
@@ -98,8 +106,10 @@ class Receiver:
         answer_timeout_s: float = 5.0,
         random_bytes: RandomBytes = os.urandom,
         egress: Egress | None = None,
+        refresh: Refresh = _is_current,
     ) -> None:
         self.sources = sources
+        self._refresh = refresh
         self._store = store
         self._planner = planner
         self._key_sets = key_sets
@@ -144,6 +154,24 @@ class Receiver:
         probe.reach(Step.ACKED)
         self._observer.answered(source.id, result.status)
         return result
+
+    async def look_up(self, id: SourceId) -> Source | Answer:
+        """Return a source as it was at or after this call, or the answer to a request that names it.
+
+        To be asked before a final refusal, because another node may have changed the source. Never raises but
+        CancelledError.
+        """
+        try:
+            async with asyncio.timeout(self._answer_timeout_s):
+                await self._refresh(id)
+        except (TimeoutError, StoreError) as error:
+            log.warning("registrations cannot be looked at, not refusing", code=getattr(error, "code", "timeout"))
+            return answers.answer(Case.STORE_UNAVAILABLE)
+        except Exception as error:
+            log.error("registrations not applied, not refusing", exc_info=error)
+            return answers.answer(Case.INTERNAL)
+        source = self.sources.get(id)
+        return answers.answer(Case.UNKNOWN_SOURCE) if source is None else source
 
     def handshake(self, source: Source, request: Request) -> Answer:
         """Answer an OPTIONS request: consent where the provider has such a handshake and asks rightly, else 405."""
@@ -222,6 +250,13 @@ class Receiver:
     async def _receive(self, source: Source, request: Request) -> Answer:
         now = self._trust.look()
         decision = await self.judge(source, request, now)
+        if isinstance(decision, core.Refusal):
+            # Another node may have given the source a new secret or option. Only its latest state refuses for certain.
+            latest = await self.look_up(source.id)
+            if isinstance(latest, Answer):
+                return latest
+            if latest is not source:
+                source, decision = latest, await self.judge(latest, request, now)
         probe.reach(Step.DECIDED)
         match decision:
             case Unavailable(retry_after_s):

@@ -15,7 +15,7 @@ keeps `due_at`, and takes it away again in `next_due_at`, so that nodes with wro
 `due_at` of a listed delivery is by the store's clock.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, NewType, Protocol, TypeVar
 
@@ -485,16 +485,33 @@ class Store(Protocol):
     async def keep(self, shelf: str, name: str, value: bytes, *, replace: bool = True) -> bytes:
         """Keep a value, sealed, under a name; returns what stands there now.
 
-        replace  False leaves a value that is there already: of several nodes that make a key, one wins.
+        replace  False leaves a value that is there already: of several nodes that make a key, one wins. SealBroken when
+                 that value does not open.
         """
         ...
 
-    async def kept(self, shelf: str) -> Mapping[str, bytes]:
-        """All values of one shelf by name; a value that does not open under the keyring raises SealBroken."""
+    async def kept(self, shelf: str) -> Mapping[str, bytes | None]:
+        """Return all values of one shelf by name. A value that does not open under the keyring is None."""
         ...
 
     async def forget(self, shelf: str, name: str) -> None:
         """Drop a value; nothing happens when there is none."""
+        ...
+
+    async def kv_versions(self) -> Mapping[str, int]:
+        """Return the version of each namespace (`shelf`). Each committed change of one of its values changes it.
+
+        A namespace that was never written is absent. Read the versions first and the values after them: the values are
+        then at least as new as the versions.
+        """
+        ...
+
+    def on_kv_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` on the event loop after values may have changed.
+
+        Best effort: a notification can be lost, so compare the versions from time to time. A store that only one
+        process can open never calls it, because that process makes every change.
+        """
         ...
 
     # reading

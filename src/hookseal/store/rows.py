@@ -4,10 +4,10 @@ A list never fails for one row: an event whose bytes do not open is listed witho
 One whose bytes were let go by retention carries BODY_EXPIRED.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hookseal.errors import SealBroken
+from hookseal.errors import SealBroken, StoreUnavailable
 from hookseal.message import Headers
 from hookseal.model import DeliveryState, Flag
 from hookseal.sealing import Sealer
@@ -66,9 +66,25 @@ class Opening:
         except SealBroken:
             return _refusal(row, "", None, None)
 
-    def kept(self, shelf: str, row: Row) -> tuple[str, bytes]:
-        """SealBroken when the value does not open."""
-        return row[0], self._sealer.unseal(row[1], kept_label(shelf, row[0]))
+    def kept(self, shelf: str, rows: Iterable[Row]) -> Mapping[str, bytes | None]:
+        """Return the values by name. A value that does not open is None, so that it does not hide the others."""
+        values: dict[str, bytes | None] = {}
+        for name, sealed in rows:
+            try:
+                values[name] = self._sealer.unseal(sealed, kept_label(shelf, name))
+            except SealBroken:
+                values[name] = None
+        return values
+
+
+def standing_value(values: Mapping[str, bytes | None], name: str) -> bytes:
+    """Return the value that won against one that was written with `replace=False`."""
+    if name not in values:
+        raise StoreUnavailable("the value was dropped while it was written")
+    value = values[name]
+    if value is None:
+        raise SealBroken("a value that is kept by name does not open")
+    return value
 
 
 def _event_row(row: Row, *more_flags: str) -> EventRow:

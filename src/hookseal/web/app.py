@@ -29,25 +29,27 @@ from hookseal.egress.policy import EgressPolicy
 from hookseal.egress.port import Egress
 from hookseal.errors import CannotDecide, ConfigurationError, StoreUnavailable
 from hookseal.logs import get_logger
+from hookseal.manage.change_feed import ChangeFeed
 from hookseal.manage.configuration import load
 from hookseal.manage.operations import Management
 from hookseal.manage.provider_test_call import ProviderTestCall
 from hookseal.manage.reading import shown
-from hookseal.manage.registrations import Registrations
+from hookseal.manage.registrations import NAMESPACES, Registrations
 from hookseal.manage.release import Released, ReleaseOutcome, SourceGone, StillRefused
 from hookseal.manage.retention import Ages, Retention
 from hookseal.manage.rotation import KeyRotation
 from hookseal.manage.tryout import Tryouts
 from hookseal.message import Request
-from hookseal.model import EndpointId, Flag
+from hookseal.model import EndpointId, Flag, SourceId
 from hookseal.receive import core, source
 from hookseal.receive.answers import Case, answer
 from hookseal.receive.keys import KeySets, Unavailable
 from hookseal.receive.own_events import Publisher
-from hookseal.receive.service import Receiver
+from hookseal.receive.service import Receiver, Refresh
 from hookseal.receive.source import Source
 from hookseal.sealing import Keyring
 from hookseal.settings import Settings, SourceSettings
+from hookseal.settings.table import Section
 from hookseal.simulate.good_request import good_request
 from hookseal.store.keyfile import load_or_create
 from hookseal.store.port import Refusal, Store
@@ -197,6 +199,8 @@ class Gateway:
             )
             registrations = self._register(store, live)
             await registrations.open()
+            feed = ChangeFeed(store, self._clock, shared=not self.settings.store.is_embedded)
+            feed.subscribe(NAMESPACES, registrations.update)
             read = live.read
             await live.begin(registrations)
             endpoints = live.endpoints
@@ -220,6 +224,7 @@ class Gateway:
                 observer=self.metrics,
                 answer_timeout_s=self.settings.server.answer_timeout_s,
                 egress=egress,
+                refresh=_refresh_source(registrations, feed),
             )
             await engine.start()
             stack.push_async_callback(engine.stop, self.settings.server.drain_s)
@@ -241,6 +246,10 @@ class Gateway:
             live.connect(Parts(receiver=receiver, engine=engine, subscriptions=subscriptions, key_sets=key_sets))
             registrations.start()
             stack.push_async_callback(registrations.stop)
+            feed.start()
+            stack.push_async_callback(feed.stop)
+            if feed.loop is not None:
+                self.supervisor.watch("change_feed", feed.loop)
             self._management = self._manage(store, egress, receiver, engine, registrations, rotation)
             self._supervise(store, engine, registrations, subscriptions, retention, key_sets)
             probe = StoreProbe(store, self._clock)
@@ -487,6 +496,14 @@ async def release(receiver: Receiver, refusal: Refusal) -> ReleaseOutcome:
         case core.Genuine() as genuine:
             flags = (Flag.STALE.value, Flag.RELEASED.value) if genuine.is_stale else (Flag.RELEASED.value,)
             return Released(await receiver.store(source, request, genuine, refusal.received_at, flags))
+
+
+def _refresh_source(registrations: Registrations, feed: ChangeFeed) -> Refresh:
+    async def refresh(id: SourceId) -> None:
+        if registrations.may_change_elsewhere(Section.SOURCE, id):
+            await feed.refresh()
+
+    return refresh
 
 
 def _last_of_its_connection(send: Send) -> Send:

@@ -6,7 +6,7 @@ of a request (see docs/design/).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -87,15 +87,19 @@ class Receiving:
         if (fault := self._headers_fault(headers, scope.get("http_version", "1.1"))) is not None:
             return fault
         path = own_path(scope)
-        source = _source(receiver.sources, path)
+        id = SourceId(path[len(PREFIX) :].decode("latin-1"))
+        source = receiver.sources.get(id)
         if source is None:
-            return answers.answer(Case.UNKNOWN_SOURCE)
+            latest = await receiver.look_up(id)
+            if isinstance(latest, Answer):
+                return latest
+            source = latest
         method: str = scope["method"]
         if method == "OPTIONS":
             return receiver.handshake(source, self._request(scope, headers, method, path, b""))
         if method != "POST":
             return not_allowed(source)
-        body = await self._body(source, headers, receive, held)
+        body = await self._body(receiver, source, headers, receive, held)
         if isinstance(body, Answer):
             return body
         probe.reach(Step.BODY_READ)
@@ -111,12 +115,17 @@ class Receiving:
             return answers.answer(Case.HEADERS_TOO_LARGE)
         return answers.answer(Case.MALFORMED) if is_ambiguous(headers, http_version) else None
 
-    async def _body(self, source: Source, headers: Headers, receive: Receive, held: "_Held") -> bytes | Answer:
+    async def _body(
+        self, receiver: Receiver, source: Source, headers: Headers, receive: Receive, held: "_Held"
+    ) -> bytes | Answer:
         """The whole body, or the answer that ends it. Its bytes are counted as held until the request is over."""
         limit = source.max_body_bytes
         declared = next((value for name, value in headers if name == b"content-length"), b"")
         if declared.isdigit() and int(declared) > limit:
-            return answers.answer(Case.BODY_TOO_LARGE)
+            allowed = await _limit_now(receiver, source, int(declared))
+            if isinstance(allowed, Answer):
+                return allowed
+            limit = allowed
         chunks: list[bytes] = []
         try:
             async with asyncio.timeout(self._limits.body_timeout_s):
@@ -128,7 +137,10 @@ class Receiving:
                     if chunk:
                         held.take(len(chunk))
                         if held.size > limit:
-                            return answers.answer(Case.BODY_TOO_LARGE)
+                            allowed = await _limit_now(receiver, source, held.size)
+                            if isinstance(allowed, Answer):
+                                return allowed
+                            limit = allowed
                         if self.bytes_in_flight > self._limits.max_bytes:
                             return answers.answer(Case.OVERLOADED)
                         chunks.append(chunk)
@@ -177,10 +189,12 @@ def own_path(scope: Scope) -> bytes:
     return path.removeprefix(root) if root else path
 
 
-def _source(sources: Mapping[SourceId, Source], path: bytes) -> Source | None:
-    if not path.startswith(PREFIX):
-        return None
-    return sources.get(SourceId(path[len(PREFIX) :].decode("latin-1")))
+async def _limit_now(receiver: Receiver, source: Source, size: int) -> int | Answer:
+    """Return the limit of a body of this size, or the answer 413 if the source's latest state does not allow it."""
+    latest = await receiver.look_up(source.id)
+    if isinstance(latest, Answer):
+        return latest
+    return latest.max_body_bytes if size <= latest.max_body_bytes else answers.answer(Case.BODY_TOO_LARGE)
 
 
 async def respond(send: Send, answer: Answer, *, is_last: bool = False) -> None:

@@ -17,7 +17,9 @@ class Keep:
 
 
 async def apply(transaction: Transaction, batch: Sequence[Keep]) -> Sequence[None]:
-    for one in batch:
+    # Each write locks the version row of its namespace. One order for all nodes, or two batches could wait for each other.
+    # The sort is stable: two writes of one value keep their order.
+    for one in sorted(batch, key=lambda write: write.shelf):
         if one.sealed is None:
             await transaction.run("forget", one.shelf, one.name)
         else:

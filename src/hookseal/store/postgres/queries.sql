@@ -466,6 +466,10 @@ DELETE FROM kept WHERE shelf = $1 AND name = $2;
 -- All values of one shelf.
 SELECT name, sealed FROM kept WHERE shelf = $1 ORDER BY name;
 
+-- read_kv_versions --
+-- The number of changes of each namespace.
+SELECT namespace, version FROM kv_versions;
+
 -- lock_retention --
 -- Whether this transaction may let go of what is old: one node at a time, and none while a replay is planned.
 SELECT pg_try_advisory_xact_lock(7526768903561293652);

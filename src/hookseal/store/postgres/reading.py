@@ -40,8 +40,11 @@ class Reading:
     def __init__(self, sealer: Sealer) -> None:
         self._opening = Opening(sealer)
 
-    async def kept(self, connection: Connection, shelf: str) -> Mapping[str, bytes]:
-        return dict(self._opening.kept(shelf, row) for row in await _fetch(connection, "read_kept", shelf))
+    async def kept(self, connection: Connection, shelf: str) -> Mapping[str, bytes | None]:
+        return self._opening.kept(shelf, await _fetch(connection, "read_kept", shelf))
+
+    async def kv_versions(self, connection: Connection) -> Mapping[str, int]:
+        return dict(await _fetch(connection, "read_kv_versions"))
 
     # --- events ---
 

@@ -49,6 +49,7 @@ from hookseal.store.port import (
 from hookseal.store.postgres import expiring, keeping, leasing, quarantining, rewrapping
 from hookseal.store.postgres.accepting import accept, prepare
 from hookseal.store.postgres.adrift import Adrift
+from hookseal.store.postgres.changes import ChangeListener
 from hookseal.store.postgres.connection import Hosts
 from hookseal.store.postgres.expiring import Expiring
 from hookseal.store.postgres.keeping import Keep
@@ -60,7 +61,7 @@ from hookseal.store.postgres.reading import Reading
 from hookseal.store.postgres.replaying import Named, NewDeliveryId, Replaying, ReplaySlice, Span
 from hookseal.store.postgres.writer import Handler, Writer
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
-from hookseal.store.rows import PROBE_SHELF, kept_label, refusal_label, request_label
+from hookseal.store.rows import PROBE_SHELF, kept_label, refusal_label, request_label, standing_value
 
 _NAMED_AT_ONCE = 1000
 
@@ -122,6 +123,7 @@ class PostgresStore:
         )
         self._adrift = Adrift(self._give_back)
         self._reading = Reading(self._sealer)
+        self._changes = ChangeListener(self._hosts.connect)
         self._readers = Readers(self._hosts.connect, readers)
         self._accept = Handler("accept", 0, accept, leases=lambda one, _: one.request.leases)
         self._record = Handler("record", 1, leasing.record, Step.RECORDED)
@@ -154,8 +156,10 @@ class PostgresStore:
             raise
         self._writer.start(connection)
         self._readers.start()
+        self._changes.start()
 
     async def close(self) -> None:
+        await self._changes.stop()
         await self._adrift.stop()
         await self._writer.stop()
         await self._readers.stop()
@@ -281,13 +285,19 @@ class PostgresStore:
     async def keep(self, shelf: str, name: str, value: bytes, *, replace: bool = True) -> bytes:
         sealed = self._sealer.seal(value, kept_label(shelf, name))
         await self._writer.submit(self._keep, Keep(shelf, name, sealed, replace), len(sealed))
-        return value if replace else (await self.kept(shelf))[name]
+        return value if replace else standing_value(await self.kept(shelf), name)
 
-    async def kept(self, shelf: str) -> Mapping[str, bytes]:
+    async def kept(self, shelf: str) -> Mapping[str, bytes | None]:
         return await self._readers.read(self._reading.kept, shelf)
 
     async def forget(self, shelf: str, name: str) -> None:
         await self._writer.submit(self._keep, Keep(shelf, name, None))
+
+    async def kv_versions(self) -> Mapping[str, int]:
+        return await self._readers.read(self._reading.kv_versions)
+
+    def on_kv_change(self, listener: Callable[[], None]) -> None:
+        self._changes.subscribe(listener)
 
     # --- reading ---
 

@@ -402,6 +402,10 @@ DELETE FROM kept WHERE shelf = :shelf AND name = :name;
 -- All values of one shelf.
 SELECT name, sealed FROM kept WHERE shelf = :shelf ORDER BY name;
 
+-- read_kv_versions --
+-- The number of changes of each namespace.
+SELECT namespace, version FROM kv_versions;
+
 -- look_at_bodies --
 -- The next requests that still have bytes, each with when it was received and when its last delivery ended: for ever
 -- where one is pending. A request's events have consecutive keys from its own. What is missing in a damaged file is kept.

@@ -44,8 +44,11 @@ class Reading:
     def __init__(self, sealer: Sealer) -> None:
         self._opening = Opening(sealer)
 
-    def kept(self, connection: apsw.Connection, shelf: str) -> Mapping[str, bytes]:
-        return dict(self._opening.kept(shelf, row) for row in fetch(connection, QUERIES["read_kept"], {"shelf": shelf}))
+    def kept(self, connection: apsw.Connection, shelf: str) -> Mapping[str, bytes | None]:
+        return self._opening.kept(shelf, fetch(connection, QUERIES["read_kept"], {"shelf": shelf}))
+
+    def kv_versions(self, connection: apsw.Connection) -> Mapping[str, int]:
+        return dict(fetch(connection, QUERIES["read_kv_versions"], {}))
 
     # --- events ---
 

@@ -48,7 +48,7 @@ from hookseal.store.port import (
     StoreObserver,
 )
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
-from hookseal.store.rows import PROBE_SHELF, kept_label, refusal_label, request_label
+from hookseal.store.rows import PROBE_SHELF, kept_label, refusal_label, request_label, standing_value
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import expiring, keeping, leasing, quarantining, rewrapping
 from hookseal.store.sqlite.accepting import Accepting, prepare
@@ -373,13 +373,19 @@ class SqliteStore:
     async def keep(self, shelf: str, name: str, value: bytes, *, replace: bool = True) -> bytes:
         sealed = self._sealer.seal(value, kept_label(shelf, name))
         await self._writer.submit(self._keep, Keep(shelf, name, sealed, replace), len(sealed))
-        return value if replace else (await self.kept(shelf))[name]
+        return value if replace else standing_value(await self.kept(shelf), name)
 
-    async def kept(self, shelf: str) -> Mapping[str, bytes]:
+    async def kept(self, shelf: str) -> Mapping[str, bytes | None]:
         return await self._looking.read(self._reading.kept, shelf)
 
     async def forget(self, shelf: str, name: str) -> None:
         await self._writer.submit(self._keep, Keep(shelf, name, None))
+
+    async def kv_versions(self) -> Mapping[str, int]:
+        return await self._looking.read(self._reading.kv_versions)
+
+    def on_kv_change(self, listener: Callable[[], None]) -> None:
+        """Never called: the lock keeps other processes out, so that this one makes every change."""
 
     # --- reading ---
 
