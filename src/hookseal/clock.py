@@ -103,6 +103,11 @@ def from_datetime(moment: datetime) -> Instant:
     return Instant((moment - _EPOCH) // timedelta(microseconds=1))
 
 
+EARLIEST = from_datetime(datetime.min.replace(tzinfo=UTC))
+LATEST = from_datetime(datetime.max.replace(tzinfo=UTC))
+"""The instants that `to_datetime` and `rfc3339` take: the years 1 to 9999 in UTC."""
+
+
 def to_datetime(instant: Instant) -> datetime:
     return _EPOCH + timedelta(microseconds=instant)
 
@@ -117,12 +122,19 @@ def to_unix(instant: Instant) -> float:
 
 def rfc3339(instant: Instant) -> str:
     """RFC 3339, UTC, six fraction digits: `2026-11-21T08:00:00.000000Z`. Sorts as text."""
-    return to_datetime(instant).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime: its %Y has fewer than four digits for early years.
+    return to_datetime(instant).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_rfc3339(text: str) -> Instant:
-    """Any RFC 3339 time with an offset; more than six fraction digits are cut. ValueError for all else."""
+    """Any RFC 3339 time with an offset; more than six fraction digits are cut. ValueError for all else.
+
+    The time is in `EARLIEST` to `LATEST`: an offset may lead out of the years 1 to 9999, where no text shows the time.
+    """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a time without an offset")
-    return from_datetime(moment)
+    instant = from_datetime(moment)
+    if not EARLIEST <= instant <= LATEST:
+        raise ValueError("a time outside of the years 1 to 9999")
+    return instant

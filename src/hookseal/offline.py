@@ -4,11 +4,11 @@ It takes the same road as the gateway (`receive.core`), so that what is accepted
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from hookseal import catalogue
 from hookseal.catalogue import Provider
-from hookseal.clock import Instant, SystemClock, from_datetime, from_unix, to_unix
+from hookseal.clock import EARLIEST, LATEST, Instant, SystemClock, from_datetime, from_unix, to_unix
 from hookseal.errors import CannotDecide, ConfigurationError, Refused
 from hookseal.identity.normalise import event as normalise
 from hookseal.ids import new_event_id
@@ -24,8 +24,7 @@ Secret = str | bytes
 At = datetime | float | None
 
 _LIST = "secrets is a list: write secrets=[secret]"
-_FIRST_S = to_unix(from_datetime(datetime.min.replace(tzinfo=UTC)))
-_LAST_S = 253_402_300_799.0  # 9999-12-31T23:59:59Z
+_OUT_OF_RANGE = "`at` must be in the years 1 to 9999"
 
 
 def verify(
@@ -145,12 +144,19 @@ def _instant(at: object) -> Instant:
     if isinstance(at, datetime):
         if at.tzinfo is None:
             raise ValueError("`at` must be an aware datetime")
-        return from_datetime(at)
+        return _in_range(from_datetime(at))
     if not isinstance(at, int | float) or isinstance(at, bool):
         raise TypeError("`at` is unix seconds or an aware datetime")
-    if not _FIRST_S <= at <= _LAST_S:  # false for NaN, too
-        raise ValueError("`at` must be in the years 1 to 9999")
-    return from_unix(at)
+    # Compared before it is converted; false for NaN, too.
+    if not to_unix(EARLIEST) <= at <= to_unix(LATEST):
+        raise ValueError(_OUT_OF_RANGE)
+    return _in_range(from_unix(at))
+
+
+def _in_range(instant: Instant) -> Instant:
+    if not EARLIEST <= instant <= LATEST:
+        raise ValueError(_OUT_OF_RANGE)
+    return instant
 
 
 def _secrets(secrets: object) -> tuple[bytes, ...]:

@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from number_texts import EDGES, PLACES, SPELLED, body_with
 
 from hookseal import catalogue
 from hookseal.clock import Instant, rfc3339
@@ -45,7 +47,8 @@ WORDS = sorted(
     | {"specversion", "1.0", "type", "source", "id", "time", "data", "data_base64", "IDX1_TEST"}
 )
 TEXTS = st.sampled_from(WORDS) | st.text(max_size=20)
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
+NUMBERS = st.integers(-(2**1400), 2**1400) | st.integers(0, 400).map(lambda digits: 10**digits)
+LEAVES = st.none() | st.booleans() | st.integers() | NUMBERS | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
 TREES = st.recursive(
     LEAVES,
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(TEXTS, inner, max_size=8),
@@ -97,6 +100,25 @@ def test_parse_is_total_and_its_trees_can_be_written_again(body: bytes, content_
 def test_extracting_and_normalising_are_total(body: bytes, content_type: bytes | None, more: Headers, at: int) -> None:
     provider = PROVIDERS[at]
     headers = (() if content_type is None else ((b"content-type", content_type),)) + more
+    assert_reads(provider, headers, body)
+
+
+@settings(max_examples=600)
+@given(place=st.sampled_from(PLACES), text=SPELLED)
+def test_an_example_with_any_number_in_it_is_read(place: Any, text: str) -> None:
+    """A genuine body that raised would be answered 503 at every try, for ever."""
+    provider, tree, headers, path = place
+    assert_reads(provider, headers, body_with(tree, path, text))
+
+
+@pytest.mark.parametrize("text", EDGES, ids=range(len(EDGES)))
+def test_an_example_with_an_edge_of_numbers_in_place_of_one_value_is_read(text: str) -> None:
+    for provider, tree, headers, path in PLACES:
+        for spelled_as in (text, f'"{text}"'):
+            assert_reads(provider, headers, body_with(tree, path, spelled_as))
+
+
+def assert_reads(provider: catalogue.Provider, headers: Headers, body: bytes) -> None:
     found = extract.items(provider, Request(headers=headers, body=body), Proven())
     if isinstance(found, EnvelopeInvalid | UnsupportedMedia):
         assert provider.envelope == "cloudevents"

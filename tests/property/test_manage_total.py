@@ -20,7 +20,7 @@ from hookseal.store.port import Replay
 
 ANY_TEXT = st.text(alphabet=st.characters())
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
+    st.none() | st.booleans() | st.integers() | st.integers(-(2**1400), 2**1400) | st.floats() | ANY_TEXT,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXT, inner, max_size=4),
     max_leaves=12,
 )

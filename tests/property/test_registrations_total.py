@@ -33,7 +33,8 @@ _NAMES = (
     "scheme secret secrets audience tenant kind origin callback policy delays_s success permanent mode allowed_rate"
 )
 texts = st.sampled_from([*_WORDS.split(), *_ODD])
-scalars = st.one_of(texts, st.none(), st.booleans(), st.integers(-1, 2**70), st.floats(), st.text(max_size=5))
+numbers = st.integers(-1, 2**70) | st.integers(-(2**1400), 2**1400) | st.floats()
+scalars = st.one_of(texts, st.none(), st.booleans(), numbers, st.text(max_size=5))
 inner = st.sampled_from([*_NAMES.split(), "jwks_url", "issuer", "X-A", "x y", "\n"])
 values = st.recursive(
     scalars, lambda part: st.one_of(st.lists(part, max_size=3), st.dictionaries(inner, part, max_size=4)), max_leaves=8

@@ -9,12 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from number_texts import SPELLED
 
 from hookseal import catalogue
-from hookseal.clock import Instant, from_unix
+from hookseal.clock import LATEST, Instant, from_unix
 from hookseal.message import Request, headers_of
 from hookseal.schemes import jwk
 from hookseal.schemes.jwt_bearer import JwtBearer
@@ -224,6 +226,21 @@ def test_what_a_keyed_hash_signs_verifies_and_no_altered_bit_does(
         blank_for_blank = stripped(other) == stripped(body) and scheme.content in (Content.MINIFIED, Content.STRIPPED)
         if not blank_for_blank:
             assert not isinstance(scheme.verify(replace(request, body=other), keys, now), Proven)
+
+
+@given(names=st.sets(st.sampled_from(["exp", "nbf", "iat", "aud", "roles", "tid"]), min_size=1), text=SPELLED)
+@settings(max_examples=300, deadline=None)
+def test_a_token_of_the_issuer_with_any_number_in_it_is_judged(names: set[str], text: str) -> None:
+    """The signature holds, so that the claims are read."""
+    claims = {"iss": BEARER.issuer, "aud": "us", "exp": 1_763_712_060}  # type: ignore[attr-defined]
+    told = json.dumps(claims | dict.fromkeys(names, "here")).replace('"here"', text)
+    parts = [base64.urlsafe_b64encode(one.encode()).rstrip(b"=") for one in ('{"alg":"RS256","kid":"k1"}', told)]
+    signature = PRIVATE.sign(b".".join(parts), padding.PKCS1v15(), hashes.SHA256())
+    value = b"Bearer " + b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")])
+    for scheme in (BEARER, BEARER.limited(300)):
+        verdict = scheme.verify(Request(headers=((b"authorization", value),)), Keys(key_set=KEY_SET), NOW)
+        if isinstance(verdict, Proven):
+            assert verdict.signed_at is None or 0 <= verdict.signed_at <= LATEST
 
 
 @given(bit=st.integers(0), now=st.integers(1_000_000_000, 2_000_000_000).map(from_unix))

@@ -55,7 +55,13 @@ texts = st.one_of(
     ),
 )
 values = st.recursive(
-    st.one_of(texts, st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans()),
+    st.one_of(
+        texts,
+        st.integers(),
+        st.integers(-(2**1400), 2**1400),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.booleans(),
+    ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
         st.dictionaries(

@@ -36,7 +36,7 @@ from hookseal.logs import get_logger
 from hookseal.manage.operations import Management
 from hookseal.message import media_type
 from hookseal.model import Json
-from hookseal.receive.framing import is_ambiguous
+from hookseal.receive.framing import declared_length, is_ambiguous
 from hookseal.store.port import Cursor
 
 log = get_logger(__name__)
@@ -328,8 +328,7 @@ async def _read_body(operation: Operation, request: Request, timeout_s: float) -
 
 async def _bytes_of(request: Request, limit: int) -> bytes | None:
     """The body; None when it is longer than `limit`, which then is not read to its end."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
+    if declared_length(request.headers.get("content-length", "").encode("latin-1")) > limit:
         return None
     body = bytearray()
     async for chunk in request.stream():

@@ -56,7 +56,9 @@ class Option:
             return tuple(self._text(value) for value in values)
         if self.kind is OptionKind.RATE:
             # int() would take `1_000`, `+5`, blanks and the digits of other scripts.
-            rate = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+            # In range before it is text: Python writes no integer of more than 4300 digits.
+            is_number = isinstance(given, int) and not isinstance(given, bool) and 0 < given < 10**9
+            rate = str(given) if is_number else given
             if not isinstance(rate, str) or not _RATE.fullmatch(rate):
                 raise self._fault('must be "*" or a whole number of requests per minute, 1 or more')
             return "*" if rate == "*" else int(rate)

@@ -6,6 +6,7 @@ often asks because of a blank too many.
 """
 
 import json
+import math
 import os
 import re
 import sys
@@ -91,15 +92,27 @@ def _networks(given: Any) -> list[str]:
     return texts
 
 
+def json_value(text: str | bytes) -> Any:
+    """Parse JSON. ValueError, also for NaN and for a number that is infinite as a float: JSON could not write it."""
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+
+
 def _typed(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json_value(text)
     except (ValueError, RecursionError):
         return text
 
 
 def _refuse(constant: str) -> Any:
     raise ValueError(constant)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number that no float holds")
+    return number
 
 
 def _text_file(path: str, key: str) -> str:

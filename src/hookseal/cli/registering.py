@@ -4,7 +4,6 @@ The keys are those of the configuration file, dots between the parts: `--set sig
 verb when an id follows it, so that an endpoint may be named `test`.
 """
 
-import json as json_text
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -97,9 +96,9 @@ class _Given:
         made: Any = {}
         if self._table is not None:
             try:
-                made = json_text.loads(given.body(self._table))
+                made = given.json_value(given.body(self._table))
             except (ValueError, RecursionError):
-                misuse("--from: the file is not JSON")
+                misuse("--from: the file is not JSON, or holds a number that is too large")
             if not isinstance(made, dict):
                 misuse("--from: write one JSON object")
         for name, value in given.options(self._settings).items():

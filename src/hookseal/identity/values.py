@@ -4,12 +4,11 @@ All functions are total: a value of another type, or one that is not well formed
 value stays in the event's payload either way.
 """
 
-import math
 import re
 from datetime import UTC, date, datetime
 
 from hookseal.catalogue.event_rules import TIME_FORMS, Form
-from hookseal.clock import Instant, from_datetime, parse_rfc3339, rfc3339
+from hookseal.clock import LATEST, Instant, from_datetime, parse_rfc3339, rfc3339
 from hookseal.model import Json
 
 MAX_ATTRIBUTE = 512
@@ -27,9 +26,8 @@ _DATE = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)(?:[Tt ].{1,40})?", re.ASCII)
 _COUNTRY = re.compile(r"[A-Za-z]{2,3}", re.ASCII)
 _DIGITS = re.compile(r"-?\d{1,15}", re.ASCII)
 
-# What `clock.rfc3339` writes with four digits of year.
+# Earlier years are placeholders such as `0001-01-01`, not times.
 _EARLIEST = from_datetime(datetime(1000, 1, 1, tzinfo=UTC))
-_LATEST = from_datetime(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
 
 
 def attribute(value: Json) -> str | None:
@@ -50,7 +48,7 @@ def instant(value: Json, form: Form) -> Instant | None:
             found = _iso_basic(value)
         case _:
             found = None
-    return found if found is not None and _EARLIEST <= found <= _LATEST else None
+    return found if found is not None and _EARLIEST <= found <= LATEST else None
 
 
 def is_rfc3339(text: str) -> bool:
@@ -122,9 +120,11 @@ def _unix(value: Json, microseconds: int) -> Instant | None:
     """Numbers, and whole numbers as text: XML has no others."""
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return Instant(round(value * microseconds))
+    # Compared before it is converted: `1e308` becomes infinity here, and an integer of 400 digits fits no float.
+    scaled = value * microseconds
+    return Instant(round(scaled)) if _EARLIEST <= scaled <= LATEST else None
 
 
 def _iso_basic(value: Json) -> Instant | None:

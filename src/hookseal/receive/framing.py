@@ -10,7 +10,19 @@ import re
 
 from hookseal.message import Headers
 
+_MOST_DIGITS = 18
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+
+
+def declared_length(value: bytes) -> int:
+    """Return the number of a Content-Length, at most 10**18; 0 for what is no number.
+
+    The text may have any number of digits, and Python converts no more than 4300.
+    """
+    if not value.isdigit():
+        return 0
+    digits = value.lstrip(b"0")
+    return int(digits or b"0") if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS
 
 
 def is_ambiguous(headers: Headers, http_version: str) -> bool:

@@ -5,7 +5,7 @@ and `strptime()` take signs, blanks, underscores and the digits of every script,
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from hookseal.clock import Instant, from_datetime, to_datetime
@@ -21,6 +21,7 @@ class TimestampFormat(StrEnum):
 # Twelve digits of seconds reach the year 33658; more digits are another unit, and would not be an instant any more.
 _UNIX = re.compile(rb"0|[1-9][0-9]{0,11}")
 _UNIX_MS = re.compile(rb"0|[1-9][0-9]{0,14}")
+_BASIC = str.maketrans("", "", "-:")
 _ISO_BASIC = re.compile(rb"[0-9]{8}T[0-9]{6}Z")
 _RFC3339 = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})")
 
@@ -46,5 +47,6 @@ def write_timestamp(form: TimestampFormat, now: Instant) -> bytes:
         return b"%d" % (now // 1_000_000)
     if form is TimestampFormat.UNIX_MS:
         return b"%d" % (now // 1000)
-    pattern = "%Y%m%dT%H%M%SZ" if form is TimestampFormat.ISO_BASIC else "%Y-%m-%dT%H:%M:%SZ"
-    return to_datetime(now).astimezone(UTC).strftime(pattern).encode()
+    # Not strftime: its %Y has fewer than four digits for early years.
+    text = to_datetime(now).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+    return (text.translate(_BASIC) if form is TimestampFormat.ISO_BASIC else text).encode()

@@ -144,7 +144,8 @@ class Statuses:
     says: str = "status or range"
 
     def read(self, value: Any, desk: Desk) -> str:
-        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        # In range before it is text: Python writes no integer of more than 4300 digits.
+        text = str(value) if isinstance(value, int) and 100 <= value <= 599 else value
         if not isinstance(text, str) or not _STATUSES.fullmatch(text):
             raise Unfit('write a status such as 410, "2xx" or "200-204"')
         return text

@@ -19,7 +19,7 @@ from hookseal.model import SourceId
 from hookseal.probe import Step
 from hookseal.receive import answers
 from hookseal.receive.answers import Answer, Case
-from hookseal.receive.framing import is_ambiguous
+from hookseal.receive.framing import declared_length, is_ambiguous
 from hookseal.receive.handshake import not_allowed
 from hookseal.receive.proxies import client_address
 from hookseal.receive.service import Receiver
@@ -121,8 +121,9 @@ class Receiving:
         """The whole body, or the answer that ends it. Its bytes are counted as held until the request is over."""
         limit = source.max_body_bytes
         declared = next((value for name, value in headers if name == b"content-length"), b"")
-        if declared.isdigit() and int(declared) > limit:
-            allowed = await _limit_now(receiver, source, int(declared))
+        length = declared_length(declared)
+        if length > limit:
+            allowed = await _limit_now(receiver, source, length)
             if isinstance(allowed, Answer):
                 return allowed
             limit = allowed
