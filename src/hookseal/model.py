@@ -4,8 +4,9 @@ The normalised event is a CloudEvents 1.0 event (https://github.com/cloudevents/
 `verified_claims` of OpenID Identity Assurance Schema Definition 1.0.
 """
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NewType
 
@@ -126,6 +127,24 @@ class AttemptReason(StrEnum):
     REDIRECT_REFUSED = "redirect_refused"
     WORKER_LOST = "worker_lost"
     CONFIG_ERROR = "config_error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MappingRevision:
+    """The rules that make events of a provider's requests, as they were at one time.
+
+    provider  the catalogue's id; for events that are published through our own API it is no provider of the catalogue.
+    rules     the tables `event` and `claims` of the provider's file, as JSON. Empty where no rules apply.
+    revision  the first 128 bits of the SHA-256 of `rules`, in hex. See `of`.
+    """
+
+    provider: ProviderId
+    revision: str
+    rules: bytes = field(repr=False, compare=False)
+
+    @staticmethod
+    def of(provider: ProviderId, rules: bytes) -> "MappingRevision":
+        return MappingRevision(provider=provider, revision=hashlib.sha256(rules).hexdigest()[:32], rules=rules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

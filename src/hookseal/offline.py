@@ -114,6 +114,8 @@ def verify_all(
                         time=item.time,
                         flags=item.flags,
                         conflicts=0,
+                        outcome=item.outcome,
+                        final=item.final,
                     ),
                     request.headers,
                     body,

@@ -18,7 +18,17 @@ from hookseal import probe
 from hookseal.clock import Instant, plus
 from hookseal.errors import Invalid, NotFound, SealBroken, StoreBusy, StoreError, StoreMismatch, StoreUnavailable
 from hookseal.ids import new_delivery_id, new_event_id, new_refusal_id
-from hookseal.model import DeliveryId, DeliveryState, EndpointId, EventId, RefusalId, SourceId
+from hookseal.model import (
+    DeliveryId,
+    DeliveryState,
+    EndpointId,
+    EventId,
+    MappingRevision,
+    Outcome,
+    ProviderId,
+    RefusalId,
+    SourceId,
+)
 from hookseal.probe import Step
 from hookseal.sealing import Keyring
 from hookseal.store.port import (
@@ -214,6 +224,32 @@ class StoreContract:
         assert (row.id, row.source, row.sequence, row.item, row.type) == (event.id, SOURCE, 1, 0, event.type)
         assert (row.received_at, row.provider_type, row.provider_id) == (NOW, "DONE", "p-1")
         assert (row.subject, row.time, row.flags, row.conflicts) == ("søren ☂", plus(NOW, -5), ("stale",), 0)
+
+    async def test_an_event_keeps_the_rules_that_made_it(self, store: Store, stores: Stores) -> None:
+        older, newer = (MappingRevision.of(ProviderId("idenfy"), rules) for rules in (b"{}", b'{"event": {}}'))
+        for number, mapping in enumerate((older, newer, older)):
+            event = new_event(number, outcome=Outcome.DECLINED, final=True, subject="s")
+            await accept(store, event, mapping=mapping)
+        store = await stores.after_a_crash(store)
+        rows = [one.row for one in (await store.events(EventFilter(), 10, None)).rows]
+        assert [row.mapping for row in reversed(rows)] == [older, newer, older]
+        assert [row.mapping.rules for row in rows if row.mapping] == [b"{}", b'{"event": {}}', b"{}"]
+        assert {(row.outcome, row.final) for row in rows} == {(Outcome.DECLINED, True)}
+        assert (await store.in_force(SOURCE, "s")).event.row.mapping == older
+        last = new_event(9)
+        await accept(store, last, mapping=newer)
+        assert (await store.event(last.id)).row.mapping == newer
+
+    async def test_rules_are_assigned_to_events_without_and_only_to_them(self, store: Store) -> None:
+        own, assigned = (MappingRevision.of(ProviderId(id), b"{}") for id in ("idenfy", "zignsec"))
+        events = [new_event(number) for number in range(7)]
+        for event in events[:5]:
+            await accept(store, event)
+        await accept(store, events[5], mapping=own)
+        await accept(store, events[6], source=SourceId("other"))
+        assert [await store.assign_mapping(SOURCE, assigned, 2) for _ in range(4)] == [2, 2, 1, 0]
+        mappings = {one.row.id: one.row.mapping for one in (await store.events(EventFilter(), 10, None)).rows}
+        assert [mappings[event.id] for event in events] == [assigned] * 5 + [own, None]
 
     async def test_what_is_absent_stays_absent(self, store: Store) -> None:
         event = new_event(1)

@@ -422,6 +422,7 @@ _WHOLE = {
     "has_ledger": "the schema",
     "has_tables": "the schema",
     "read_counters": "a row for each source",
+    "read_mappings": "a row for each revision of a provider's rules",
     "read_keyring": "a row for each key",
     "read_partitions": "a row for each partition",
     "read_recent": "once, at the open; bounded",

@@ -13,7 +13,7 @@ from typing import Any
 
 from hookseal.catalogue.event_rules import EventRules
 from hookseal.errors import ConfigurationError
-from hookseal.model import ProviderId
+from hookseal.model import MappingRevision, ProviderId
 from hookseal.schemes import SCHEMES
 from hookseal.schemes.columns import from_columns
 from hookseal.schemes.verdict import Scheme
@@ -157,6 +157,7 @@ class Provider:
     scheme_kind: str
     scheme_table: Mapping[str, Any]
     event: EventRules
+    mapping: MappingRevision
     notes: str = ""
     secret: SecretHelp = SecretHelp()
     options: Mapping[str, Option] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from hookseal.catalogue.entry import Answers, Example, Handshake, Option, OptionKind, Provider, SecretHelp, Sending
 from hookseal.catalogue.event_rules import EventRules
+from hookseal.catalogue.revisions import revision_of
 from hookseal.errors import CatalogueError, ConfigurationError
 from hookseal.model import ProviderId
 from hookseal.schemes import SCHEMES
@@ -95,6 +96,7 @@ class _Reader:
             scheme_kind=kind,
             scheme_table=scheme,
             event=EventRules.from_toml(tables, self.place),
+            mapping=revision_of(ProviderId(stem), tables),
             secret=self.made(SecretHelp, "secret", self.table("secret", tables)),
             options=self.options(self.table("options", tables)),
             answers=self.answers(self.table("answers", tables)),

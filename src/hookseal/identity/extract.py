@@ -1,7 +1,8 @@
 """What storing needs to know of a proven request, and no more: it stands on the road between the sender and its answer.
 
 It decides how many events a request holds, what each is called and what makes it the same event when it comes again.
-Outcome and claims are read later, from the stored bytes (`normalise`). A provider without an envelope always gives
+Outcome and finality are
+decided here, once; claims and reasons are read later, from the stored bytes (`normalise`). A provider without an envelope always gives
 exactly one event, whatever the body; nothing here raises.
 """
 
@@ -19,7 +20,7 @@ from hookseal.identity.cloudevents import EnvelopeInvalid, Unread, UnsupportedMe
 from hookseal.identity.order import place_in_order
 from hookseal.identity.reading import Reading
 from hookseal.message import Headers, Request
-from hookseal.model import Json
+from hookseal.model import Json, Outcome
 from hookseal.schemes.minify import minified
 from hookseal.schemes.verdict import Proven
 
@@ -49,6 +50,8 @@ class Item:
     time: Instant | None = None
     flags: tuple[str, ...] = ()
     order: int | None = None
+    outcome: Outcome = Outcome.UNKNOWN
+    final: bool = False
 
 
 def items(provider: Provider, request: Request, proof: Proven) -> tuple[Item, ...] | EnvelopeInvalid | UnsupportedMedia:
@@ -117,4 +120,6 @@ def _read(reading: Reading, index: int, key: bytes, content: bytes, flags: tuple
         time=reading.time(rules.time),
         flags=flags,
         order=None if subject is None else place_in_order(reading, kind),
+        outcome=reading.outcome(kind),
+        final=reading.is_final(kind),
     )

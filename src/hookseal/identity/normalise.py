@@ -1,8 +1,8 @@
 """From stored bytes to the normalised event: what the provider decided, and what it verified of whom.
 
-Runs off the answering path, as often as it is asked: an event is stored as the provider's bytes, and rules that learn
-to read more of them show it for old events too. What was extracted when the event was stored (type, subject, time, ...)
-stands as it was stored. Total over any bytes.
+Runs off the answering path, as often as it is asked: an event is stored as the provider's bytes. The caller passes the
+rules that were in force when it was stored, so that its meaning does not change when the catalogue does. What was
+extracted when the event was stored (type, subject, outcome, ...) is returned as it was stored. Total over any bytes.
 
 `verified_claims` has the shape of OpenID Identity Assurance Schema Definition 1.0; it is given only where the rules say
 that the provider verified the fields. In every other case the same fields are `claims`.
@@ -10,8 +10,8 @@ that the provider verified the fields. In every other case the same fields are `
 
 import base64
 
-from hookseal.catalogue.entry import Provider
 from hookseal.catalogue.event_rules import ClaimRules, Field
+from hookseal.catalogue.revisions import HasRules
 from hookseal.clock import rfc3339
 from hookseal.identity.body import Body, names_a_key_twice
 from hookseal.identity.extract import parts
@@ -21,7 +21,7 @@ from hookseal.model import Event, Flag, Json, Outcome
 from hookseal.store.port import EventRow
 
 
-def event(provider: Provider, row: EventRow, headers: Headers, body: bytes) -> Event:
+def event(provider: HasRules, row: EventRow, headers: Headers, body: bytes) -> Event:
     """The event that `row` stands for. headers, body: of the request that brought it, exactly as stored."""
     parsed, trees = parts(provider.event, body, _value(headers, b"content-type"))
     is_item = trees is not None and row.item < len(trees)
@@ -29,7 +29,8 @@ def event(provider: Provider, row: EventRow, headers: Headers, body: bytes) -> E
     readable = parsed.parsed and (is_item or row.item == 0)
     reading = Reading(provider.event, tree if readable else None, headers)
     kind = reading.kind(row.provider_type)
-    outcome = reading.outcome(kind)
+    # An event that was stored before outcomes were has none.
+    outcome = reading.outcome(kind) if row.outcome is None else row.outcome
     claims, verified = _claims(provider, reading, outcome)
     return Event(
         id=row.id,
@@ -43,7 +44,7 @@ def event(provider: Provider, row: EventRow, headers: Headers, body: bytes) -> E
         provider_type=row.provider_type,
         provider_id=row.provider_id,
         outcome=outcome,
-        final=reading.is_final(kind),
+        final=reading.is_final(kind) if row.outcome is None else row.final,
         superseded=row.superseded,
         flags=_flags(row, parsed, body),
         verified_claims=verified,
@@ -64,7 +65,7 @@ def _flags(row: EventRow, parsed: Body, body: bytes) -> tuple[str, ...]:
 
 
 def _claims(
-    provider: Provider, reading: Reading, outcome: Outcome
+    provider: HasRules, reading: Reading, outcome: Outcome
 ) -> tuple[dict[str, Json] | None, dict[str, Json] | None]:
     """(claims, verified claims); at most one of them is there."""
     rules = provider.event.claims
@@ -78,7 +79,7 @@ def _claims(
     return None, {"verification": _verification(provider, rules, reading), "claims": fields}
 
 
-def _verification(provider: Provider, rules: ClaimRules, reading: Reading) -> dict[str, Json]:
+def _verification(provider: HasRules, rules: ClaimRules, reading: Reading) -> dict[str, Json]:
     framework = rules.trust_framework
     named = reading.filled(framework)[0] if isinstance(framework, Field) else framework
     verification: dict[str, Json] = {"trust_framework": named or f"urn:hookseal:provider:{provider.id}"}

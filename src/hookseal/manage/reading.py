@@ -1,8 +1,10 @@
 """From what is stored to the normalised event, for whoever shows or sends it.
 
-It decides by which provider's rules a stored event is read: by those of its source as it is configured today. A source
-that was taken out of the configuration leaves events behind; they are shown as they were stored, with their bytes. So are
-events whose bytes were let go by retention, without any payload.
+It decides by which rules a stored event is read: by those that were in force when it was stored, which are stored with
+it. What happens to its source, to the catalogue or to the provider's file later does not change its meaning.
+An event that was stored before mappings were is read by the rules of its source as it is configured today, and is
+returned as it was stored, with its bytes, when there is no such source. An event whose bytes were deleted by retention
+has no payload, claims and reasons.
 """
 
 import base64
@@ -10,12 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hookseal import catalogue
-from hookseal.catalogue import Provider
+from hookseal.catalogue.revisions import HasRules, load_rules
+from hookseal.errors import CatalogueError
 from hookseal.identity import normalise
 from hookseal.identity.body import parse
 from hookseal.logs import get_logger
-from hookseal.model import Event, ProviderId, SourceId
-from hookseal.receive.own_events import OWN_PROVIDER, OWN_SOURCE
+from hookseal.model import Event, MappingRevision, Outcome, ProviderId, SourceId
+from hookseal.receive.own_events import OWN_MAPPING, OWN_PROVIDER, OWN_SOURCE
 from hookseal.settings import SourceSettings
 from hookseal.store.port import BODY_EXPIRED, UNREADABLE, StoredEvent
 
@@ -28,26 +31,58 @@ class EventReader:
     """Reads stored events. What it returns is total."""
 
     def __init__(self, sources: Iterable[SourceSettings]) -> None:
-        self._providers: dict[SourceId, Provider] = {}
+        self._providers: dict[SourceId, HasRules] = {}
+        self._rules: dict[MappingRevision, HasRules] = {}
         self.use(sources)
 
     def use(self, sources: Iterable[SourceSettings], former: Mapping[SourceId, ProviderId] | None = None) -> None:
         """Go on with these sources. CatalogueError when there is no such provider, or its entry is wrong.
 
-        former  the providers of sources that are no more, by whose rules their events are read still.
+        former  the providers of deleted sources. One that the catalogue does not have any more is left out.
         """
-        providers = {id: catalogue.provider(provider) for id, provider in (former or {}).items()}
-        providers.update((source.id, catalogue.provider(source.provider)) for source in sources)
-        self._providers = providers
+        self._mappings = mappings_of(sources, former or {})
+        self._providers = {id: catalogue.provider(mapping.provider) for id, mapping in self._mappings.items()}
+
+    @property
+    def mappings(self) -> Mapping[SourceId, MappingRevision]:
+        """The rules of each source as they are today, for events that have none. Events of our own are included."""
+        return {OWN_SOURCE: OWN_MAPPING, **self._mappings}
 
     def __call__(self, stored: StoredEvent) -> Event:
-        provider = self._providers.get(stored.row.source)
-        if BODY_EXPIRED in stored.row.flags:
-            known = UNKNOWN_PROVIDER if provider is None else provider.id
-            return replace(_as_stored(stored), provider=OWN_PROVIDER if stored.row.source == OWN_SOURCE else known)
-        if provider is not None:
-            return normalise.event(provider, stored.row, stored.headers, stored.body)
-        return _published(stored) if stored.row.source == OWN_SOURCE else _as_stored(stored)
+        row = stored.row
+        provider = self._providers.get(row.source) if row.mapping is None else None
+        if BODY_EXPIRED in row.flags:
+            event = _as_stored(stored)
+            if row.mapping is None and row.source == OWN_SOURCE:
+                return replace(event, provider=OWN_PROVIDER)
+            return event if provider is None else replace(event, provider=provider.id)
+        if row.source == OWN_SOURCE if row.mapping is None else row.mapping.provider == OWN_PROVIDER:
+            return _published(stored)
+        if row.mapping is not None:
+            provider = self._rules_of(row.mapping)
+        if provider is None:
+            return _as_stored(stored)
+        return normalise.event(provider, row, stored.headers, stored.body)
+
+    def _rules_of(self, mapping: MappingRevision) -> HasRules:
+        """CatalogueError when this version cannot load them."""
+        rules = self._rules.get(mapping)
+        if rules is None:
+            rules = self._rules[mapping] = load_rules(mapping)
+        return rules
+
+
+def mappings_of(
+    sources: Iterable[SourceSettings], former: Mapping[SourceId, ProviderId]
+) -> dict[SourceId, MappingRevision]:
+    mappings: dict[SourceId, MappingRevision] = {}
+    for id, provider in former.items():
+        try:
+            mappings[id] = catalogue.provider(provider).mapping
+        except CatalogueError:
+            log.warning("provider of a deleted source is not in the catalogue", source=id)
+    mappings.update((source.id, catalogue.provider(source.provider).mapping) for source in sources)
+    return mappings
 
 
 def event_reader(sources: Sequence[SourceSettings]) -> EventReader:
@@ -88,12 +123,14 @@ def _as_stored(stored: StoredEvent, *more_flags: str) -> Event:
         type=row.type,
         time=row.received_at if row.time is None else row.time,
         received_at=row.received_at,
-        provider=UNKNOWN_PROVIDER,
+        provider=UNKNOWN_PROVIDER if row.mapping is None else row.mapping.provider,
         sequence=row.sequence,
         subject=row.subject,
         provider_type=row.provider_type,
         provider_id=row.provider_id,
         superseded=row.superseded,
+        outcome=row.outcome or Outcome.UNKNOWN,
+        final=row.final,
         flags=(*row.flags, *more_flags),
         payload_base64=None if BODY_EXPIRED in row.flags else base64.b64encode(stored.body).decode(),
     )

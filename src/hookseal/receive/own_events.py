@@ -12,7 +12,7 @@ import msgspec
 
 from hookseal.clock import Clock, Instant
 from hookseal.ids import RandomBytes, new_event_id
-from hookseal.model import EventId, ProviderId, SourceId
+from hookseal.model import EventId, MappingRevision, ProviderId, SourceId
 from hookseal.receive.service import Observer, Planner, stored_event
 from hookseal.store.port import NewEvent, NewRequest, Store
 
@@ -20,6 +20,9 @@ OWN_SOURCE = SourceId("api")
 """The source of these events, for the globs of endpoints; no registration may be named so."""
 
 OWN_PROVIDER = ProviderId("hookseal")
+
+OWN_MAPPING = MappingRevision.of(OWN_PROVIDER, b"")
+"""No rules: the payload is what was published."""
 
 _HEADERS = ((b"content-type", b"application/json"),)
 
@@ -81,7 +84,14 @@ class Publisher:
                 time=event.time,
                 deliveries=plan,
             )
-            request = NewRequest(source=OWN_SOURCE, received_at=now, headers=_HEADERS, body=event.data, events=(new,))
+            request = NewRequest(
+                source=OWN_SOURCE,
+                received_at=now,
+                headers=_HEADERS,
+                body=event.data,
+                events=(new,),
+                mapping=OWN_MAPPING,
+            )
             [stored] = await self._store.accept(request)
         except BaseException:
             self._planner.abandoned(plan)

@@ -300,6 +300,7 @@ class Receiver:
                 self._new_event(source, item, received_at, flags, plan)
                 for item, plan in zip(genuine.items, plans, strict=True)
             ),
+            mapping=source.provider.mapping,
         )
 
     def _new_event(
@@ -317,6 +318,8 @@ class Receiver:
             time=item.time,
             flags=item.flags + flags,
             order=item.order,
+            outcome=item.outcome,
+            final=item.final,
             deliveries=plan,
         )
 
@@ -402,5 +405,8 @@ def stored_event(new: NewRequest, event: NewEvent, result: Stored, siblings: int
         flags=event.flags,
         conflicts=0,
         superseded=result.superseded,
+        mapping=new.mapping,
+        outcome=event.outcome,
+        final=event.final,
     )
     return StoredEvent(row=row, headers=new.headers, body=new.body, siblings=siblings)

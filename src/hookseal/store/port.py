@@ -21,7 +21,7 @@ from typing import ClassVar, Generic, NewType, Protocol, TypeVar
 
 from hookseal.clock import Instant
 from hookseal.message import Headers
-from hookseal.model import DeliveryId, DeliveryState, EndpointId, EventId, RefusalId, SourceId
+from hookseal.model import DeliveryId, DeliveryState, EndpointId, EventId, MappingRevision, Outcome, RefusalId, SourceId
 from hookseal.sealing import Keyring
 
 T = TypeVar("T")
@@ -64,6 +64,8 @@ class NewEvent:
     dedupe_key  32 bytes, made of the source's id and of proven bytes only.
     content     32 bytes, SHA-256 of this item's own data: another content under the same key is a conflict.
     order       place among the states of its subject, 0 to 2**63 - 1, the later state the greater; None: it has none.
+    outcome     what the provider decided, by the rules of the request's mapping; None where no rules were applied.
+    final       whether the provider says that the outcome will not change.
     """
 
     id: EventId
@@ -77,18 +79,24 @@ class NewEvent:
     time: Instant | None = None
     flags: tuple[str, ...] = ()
     order: int | None = None
+    outcome: Outcome | None = None
+    final: bool = False
     deliveries: tuple[NewDelivery, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRequest:
-    """One accepted request. `headers` hold no credentials. All events of it are stored, or none."""
+    """One accepted request. `headers` hold no credentials. All events of it are stored, or none.
+
+    mapping  the rules that its events were made by. None where they are not known.
+    """
 
     source: SourceId
     received_at: Instant
     headers: Headers
     body: bytes
     events: tuple[NewEvent, ...]
+    mapping: MappingRevision | None = None
 
     @property
     def leases(self) -> Mapping[DeliveryId, Lease]:
@@ -127,7 +135,12 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow:
-    """One stored event without its bytes."""
+    """One stored event without its bytes.
+
+    mapping  the rules that it was made by, and its provider. None for an event that was stored before mappings were,
+             by a source that nobody knows any more.
+    outcome  as it was decided when the event was stored; None for an event that was stored before outcomes were.
+    """
 
     id: EventId
     source: SourceId
@@ -142,6 +155,9 @@ class EventRow:
     flags: tuple[str, ...]
     conflicts: int
     superseded: bool = False
+    mapping: MappingRevision | None = None
+    outcome: Outcome | None = None
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -406,6 +422,13 @@ class Store(Protocol):
         """Keep a refused request; returns when it is durable.
 
         Best effort: the oldest give way when the quarantine is full. A held one does not, and is outside of its bounds.
+        """
+        ...
+
+    async def assign_mapping(self, source: SourceId, mapping: MappingRevision, limit: int) -> int:
+        """Give the mapping to at most `limit` events of the source that have none; return how many got it.
+
+        Events that were stored before mappings were have none.
         """
         ...
 

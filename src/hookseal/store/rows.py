@@ -9,8 +9,9 @@ from typing import Any
 
 from hookseal.errors import SealBroken, StoreUnavailable
 from hookseal.message import Headers
-from hookseal.model import DeliveryState, Flag
+from hookseal.model import DeliveryState, Flag, MappingRevision, Outcome
 from hookseal.sealing import Sealer
+from hookseal.store.mappings import Mappings
 from hookseal.store.packing import delivery_id, event_id, refusal_id, unpack_flags, unpack_refusal, unpack_request
 from hookseal.store.port import BODY_EXPIRED, UNREADABLE, AttemptRow, DeliveryRow, EventRow, Refusal, StoredEvent
 
@@ -38,23 +39,25 @@ def kept_label(shelf: str, name: str) -> str:
 class Opening:
     """Opens what rows hold sealed."""
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: Sealer, mappings: Mappings) -> None:
         self._sealer = sealer
+        self._mappings = mappings
 
     def event(self, row: Row) -> StoredEvent:
         """SealBroken when the bytes are there and do not open."""
+        mapping = self._mappings.get(row[17])
         if row[13] is None:  # without the request's id only in a damaged file
-            return _bare(row, UNREADABLE)
+            return _bare(row, mapping, UNREADABLE)
         if row[15] is None:
-            return _bare(row, BODY_EXPIRED)
+            return _bare(row, mapping, BODY_EXPIRED)
         request = unpack_request(self._sealer.unseal(row[15], request_label(row[13])))
-        return StoredEvent(row=_event_row(row), headers=request.headers, body=request.body, siblings=row[14])
+        return StoredEvent(row=_event_row(row, mapping), headers=request.headers, body=request.body, siblings=row[14])
 
     def listed_event(self, row: Row) -> StoredEvent:
         try:
             return self.event(row)
         except SealBroken:
-            return _bare(row, UNREADABLE)
+            return _bare(row, None, UNREADABLE)
 
     def refusal(self, row: Row) -> Refusal:
         request = unpack_refusal(self._sealer.unseal(row[6], refusal_label(row[1])))
@@ -87,7 +90,7 @@ def standing_value(values: Mapping[str, bytes | None], name: str) -> bytes:
     return value
 
 
-def _event_row(row: Row, *more_flags: str) -> EventRow:
+def _event_row(row: Row, mapping: MappingRevision | None, *more_flags: str) -> EventRow:
     flags = unpack_flags(row[11])
     conflict = (Flag.CONFLICT.value,) if row[12] and Flag.CONFLICT.value not in flags else ()
     return EventRow(
@@ -104,11 +107,14 @@ def _event_row(row: Row, *more_flags: str) -> EventRow:
         flags=(*flags, *conflict, *more_flags),
         conflicts=row[12],
         superseded=bool(row[16]),
+        mapping=mapping,
+        outcome=None if row[18] is None else Outcome(row[18]),
+        final=bool(row[19]),
     )
 
 
-def _bare(row: Row, flag: str) -> StoredEvent:
-    return StoredEvent(row=_event_row(row, flag), headers=(), body=b"", siblings=row[14] or 1)
+def _bare(row: Row, mapping: MappingRevision | None, flag: str) -> StoredEvent:
+    return StoredEvent(row=_event_row(row, mapping, flag), headers=(), body=b"", siblings=row[14] or 1)
 
 
 def delivery_row(row: Row) -> DeliveryRow:

@@ -191,6 +191,7 @@ class Gateway:
             issuer = KeptIssuer(store)
             handlers = {id: handler for id, (_, handler) in self._handlers.items()}
             live = self._live = Live(
+                store,
                 issuer,
                 self.metrics,
                 [endpoint for endpoint, _ in self._handlers.values()],

@@ -24,6 +24,10 @@ from hookseal.receive.keys import KeySets
 from hookseal.receive.service import Receiver
 from hookseal.receive.source import Source
 from hookseal.settings import EndpointSettings, SourceSettings
+from hookseal.store.port import Store
+
+_ASSIGNED_AT_ONCE = 1000
+"""Events in one transaction: some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,7 @@ class Parts:
 class Live:
     def __init__(
         self,
+        store: Store,
         issuer: KeptIssuer,
         metrics: Metrics,
         handlers: Sequence[Endpoint],
@@ -50,6 +55,7 @@ class Live:
         self.endpoints: tuple[Endpoint, ...] = ()
         self.destinations: Destinations = {}
         self.read = EventReader(())
+        self._store = store
         self._issuer = issuer
         self._make = make
         self._metrics = metrics
@@ -59,6 +65,13 @@ class Live:
 
     async def begin(self, registrations: Registrations) -> None:
         await self.use(registrations.sources, registrations.endpoints, registrations.former)
+        await self._assign_mappings()
+
+    async def _assign_mappings(self) -> None:
+        """Events that were stored before mappings were keep the rules of today from now on. Usually there are none."""
+        for id, mapping in self.read.mappings.items():
+            while await self._store.assign_mapping(id, mapping, _ASSIGNED_AT_ONCE):
+                pass
 
     def connect(self, parts: Parts) -> None:
         self._parts = parts

@@ -26,15 +26,19 @@ _KEY_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request ready to be written: sealed, its ids packed. `ids` and `deliveries` are in the order of the events."""
+    """A request ready to be written: sealed, its ids packed. `ids` and `deliveries` are in the order of the events.
+
+    mapping  the number of its rules.
+    """
 
     request: NewRequest
     sealed: bytes
     ids: tuple[bytes, ...]
     deliveries: tuple[tuple[bytes, ...], ...]
+    mapping: int | None
 
 
-def prepare(request: NewRequest, sealed: bytes) -> Prepared:
+def prepare(request: NewRequest, sealed: bytes, mapping: int | None) -> Prepared:
     """StoreError when an id or a dedupe key is not what a store can keep."""
     for event in request.events:
         must(event.dedupe_key if len(event.dedupe_key) == _KEY_BYTES else None, "a dedupe key")
@@ -46,6 +50,7 @@ def prepare(request: NewRequest, sealed: bytes) -> Prepared:
             tuple(must(pack_delivery(delivery.id), "a delivery's id") for delivery in event.deliveries)
             for event in request.events
         ),
+        mapping,
     )
 
 
@@ -160,6 +165,7 @@ async def _insert(transaction: Transaction, made: _Batch) -> tuple[dict[SourceId
     bodies: dict[bytes, bytes] = {}
     events: list[tuple[Any, ...]] = []
     standings: list[tuple[Any, ...]] = []
+    decided: list[tuple[Any, ...]] = []
     deliveries: list[tuple[Any, ...]] = []
     for new in made.new.values():
         request, event = new.prepared.request, new.event
@@ -183,6 +189,7 @@ async def _insert(transaction: Transaction, made: _Batch) -> tuple[dict[SourceId
             )
         )
         standings.append((new.standing, new.peak, new.subject))
+        decided.append((new.prepared.mapping, None if event.outcome is None else event.outcome.value, event.final))
         for delivery, packed in new.deliveries:
             due_at = delivery.due_at if delivery.lease_until is None else delivery.lease_until
             deliveries.append((packed, new.packed, delivery.endpoint, request.received_at, due_at, delivery.lease))
@@ -197,6 +204,7 @@ async def _insert(transaction: Transaction, made: _Batch) -> tuple[dict[SourceId
         *_columns(events, 14),
         *made.peaks.columns(),
         *_columns(standings, 3),
+        *_columns(decided, 3),
     )
     sequences = {source: value for source, _, value in rows if source is not None}
     return sequences, {subject: value for source, subject, value in rows if source is None}

@@ -133,18 +133,18 @@ moved AS (
 noted AS (
     INSERT INTO events (
         id, request, item, siblings, source, sequence, received_at, type, provider_type, provider_id, subject, time,
-        flags, content, standing, peak
+        flags, content, standing, peak, mapping, outcome, final
     )
     SELECT
         id, request, item, siblings, source, moved.value + back, received_at, type, provider_type, provider_id,
-        given.subject, time, flags, content, standing, greatest(peak, raised.former)
+        given.subject, time, flags, content, standing, greatest(peak, raised.former), mapping, outcome, final
     FROM unnest(
         $12::uuid[], $13::uuid[], $14::int[], $15::int[], $16::text[], $17::bigint[], $18::bigint[], $19::text[],
         $20::text[], $21::text[], $22::text[], $23::bigint[], $24::text[], $25::bytea[], $29::bigint[], $30::bigint[],
-        $31::uuid[]
+        $31::uuid[], $32::int[], $33::text[], $34::bool[]
     ) AS given (
         id, request, item, siblings, source, back, received_at, type, provider_type, provider_id, subject, time, flags,
-        content, standing, peak, hash
+        content, standing, peak, hash, mapping, outcome, final
     )
     JOIN moved USING (source)
     LEFT JOIN raised ON raised.subject = given.hash
@@ -152,6 +152,21 @@ noted AS (
 SELECT source, NULL::uuid, value FROM moved
 UNION ALL
 SELECT NULL, subject, former FROM raised WHERE former IS NOT NULL;
+
+-- keep_mapping --
+-- Keep rules that events are made by. Those that are there already are left as they are.
+INSERT INTO mappings (provider, revision, rules) VALUES ($1, $2, $3) ON CONFLICT (provider, revision) DO NOTHING;
+
+-- read_mappings --
+-- All rules that events were made by.
+SELECT number, provider, revision, rules FROM mappings;
+
+-- assign_mapping --
+-- Give rules to events that were stored before rules were kept. Rows that another node has locked are left to it.
+UPDATE events SET mapping = $2 WHERE id IN (
+    SELECT id FROM events WHERE mapping IS NULL AND source = $1 ORDER BY id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
+)
+RETURNING id;
 
 -- insert_deliveries --
 -- Plan deliveries of stored events that are due at once.

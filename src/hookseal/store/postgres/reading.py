@@ -10,6 +10,7 @@ from hookseal.clock import Instant
 from hookseal.errors import NotFound, SealBroken
 from hookseal.model import DeliveryId, DeliveryState, EndpointId, EventId, RefusalId, SourceId
 from hookseal.sealing import Sealer
+from hookseal.store.mappings import Mappings
 from hookseal.store.packing import FOREVER, pack_cursor, pack_delivery, pack_uuid, unpack_cursor
 from hookseal.store.port import (
     AttemptRow,
@@ -23,6 +24,7 @@ from hookseal.store.port import (
     Refusal,
     StoredEvent,
 )
+from hookseal.store.postgres import mapping
 from hookseal.store.postgres.connection import Connection, Row
 from hookseal.store.postgres.queries import QUERIES
 from hookseal.store.postgres.replaying import SLICE, Place, Span
@@ -37,8 +39,9 @@ def _packed(number: int) -> bytes:
 
 
 class Reading:
-    def __init__(self, sealer: Sealer) -> None:
-        self._opening = Opening(sealer)
+    def __init__(self, sealer: Sealer, mappings: Mappings) -> None:
+        self._opening = Opening(sealer, mappings)
+        self._mappings = mappings
 
     async def kept(self, connection: Connection, shelf: str) -> Mapping[str, bytes | None]:
         return self._opening.kept(shelf, await _fetch(connection, "read_kept", shelf))
@@ -54,6 +57,7 @@ class Reading:
         rows = await _fetch(connection, "read_event", packed)
         if not rows:
             raise NotFound("there is no such event")
+        await self._load_mappings(connection, rows)
         return self._opening.event(rows[0])
 
     async def events(
@@ -69,6 +73,7 @@ class Reading:
             rows = await _fetch(connection, "events_of_source", *values, where.source)
         else:
             rows = await _fetch(connection, "events_newest", *values)
+        await self._load_mappings(connection, rows)
         last = rows[limit - 1] if len(rows) > limit else None
         following = None if last is None else pack_cursor("e", last[6], int.from_bytes(last[0]))
         return Page([self._opening.listed_event(row) for row in rows[:limit]], following)
@@ -78,18 +83,24 @@ class Reading:
         if not rows:
             raise NotFound("there is no such subject")
         # A state that is stored between the two statements is counted already.
+        await self._load_mappings(connection, rows)
         [(events, superseded)] = await _fetch(connection, "count_states", source, subject)
         return InForce(event=self._opening.listed_event(rows[0]), events=events, superseded=superseded)
 
     async def events_of(self, connection: Connection, ids: Sequence[bytes]) -> Mapping[bytes, StoredEvent | None]:
         """The events with these ids; None for one whose bytes do not open, or are gone."""
         found: dict[bytes, StoredEvent | None] = {}
-        for row in await _fetch(connection, "claimed_events", sorted(set(ids))):
+        rows = await _fetch(connection, "claimed_events", sorted(set(ids)))
+        await self._load_mappings(connection, rows)
+        for row in rows:
             try:
                 found[row[0]] = None if row[15] is None else self._opening.event(row)
             except SealBroken:
                 found[row[0]] = None
         return found
+
+    async def _load_mappings(self, connection: Connection, rows: Sequence[Row]) -> None:
+        await mapping.load(connection, self._mappings, [row[17] for row in rows])
 
     # --- deliveries ---
 

@@ -37,10 +37,22 @@ CREATE TABLE bodies (
 -- Sealed bytes do not compress.
 ALTER TABLE bodies ALTER COLUMN sealed SET STORAGE EXTERNAL;
 
+-- The rules that events were made by: the tables `event` and `claims` of a provider's file as JSON, and the first 128 bits of
+-- their SHA-256 in hex. One row for each revision of a provider's rules; rows are never changed.
+CREATE TABLE mappings (
+    number integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    provider text NOT NULL,
+    revision text NOT NULL,
+    rules bytea NOT NULL,
+    UNIQUE (provider, revision)
+);
+
 -- `content` is the SHA-256 of the item's own data; `conflicts` counts later requests with this event's dedupe key and
 -- other content; `siblings` counts the events that its request brought, duplicates left out.
 -- `standing` is where the event stands among the states of its subject (null: nowhere), `peak` the greatest standing of
 -- that subject at that source up to this event: an event below its peak came too late.
+-- `mapping` is the number of the rules (null: stored before mappings were, and not yet assigned), `outcome` and `final` what
+-- they decided then (null: stored before outcomes were, or made by no rules).
 CREATE TABLE events (
     id uuid PRIMARY KEY,
     request uuid NOT NULL,
@@ -58,11 +70,16 @@ CREATE TABLE events (
     content bytea NOT NULL CHECK (length(content) = 32),
     conflicts integer NOT NULL DEFAULT 0 CHECK (conflicts >= 0),
     standing bigint,
-    peak bigint
+    peak bigint,
+    mapping integer,
+    outcome text,
+    final boolean NOT NULL DEFAULT false
 );
 ALTER TABLE events ADD CHECK (coalesce(standing <= peak, standing IS NULL AND peak IS NULL)) NOT VALID;
 CREATE INDEX events_received ON events (received_at, id);
 CREATE INDEX events_source ON events (source, received_at, id);
+-- Empty as soon as each source has assigned its mapping to its old events.
+CREATE INDEX events_unmapped ON events (source) WHERE mapping IS NULL;
 -- By a hash, because a subject may be longer than an index entry.
 CREATE INDEX events_subject ON events (hashtextextended(subject, 0), received_at) WHERE subject IS NOT NULL;
 -- For retention: the events of a request other than the one that has the request's own id, a small part of all.
@@ -181,5 +198,5 @@ SELECT
     events.id AS key, events.id, events.source, events.sequence, events.item, events.type, events.received_at,
     events.provider_type, events.provider_id, events.subject, events.time, events.flags, events.conflicts,
     events.request AS request_id, events.siblings, bodies.sealed,
-    coalesce(events.standing < events.peak, false) AS superseded
+    coalesce(events.standing < events.peak, false) AS superseded, events.mapping, events.outcome, events.final
 FROM events LEFT JOIN bodies ON bodies.request = events.request;

@@ -18,10 +18,12 @@ from typing import ClassVar
 
 from hookseal import probe
 from hookseal.clock import Clock, Instant, SystemClock
+from hookseal.errors import StoreUnavailable
 from hookseal.ids import new_delivery_id
-from hookseal.model import DeliveryId, EndpointId, EventId, RefusalId, SourceId
+from hookseal.model import DeliveryId, EndpointId, EventId, MappingRevision, RefusalId, SourceId
 from hookseal.probe import Step
 from hookseal.sealing import Keyring, Sealer
+from hookseal.store.mappings import Mappings
 from hookseal.store.packing import FOREVER, SealedRefusal, SealedRequest, must, pack, pack_uuid
 from hookseal.store.port import (
     AttemptRow,
@@ -46,7 +48,7 @@ from hookseal.store.port import (
     StoredEvent,
     StoreObserver,
 )
-from hookseal.store.postgres import expiring, keeping, leasing, quarantining, rewrapping
+from hookseal.store.postgres import expiring, keeping, leasing, mapping, quarantining, rewrapping
 from hookseal.store.postgres.accepting import accept, prepare
 from hookseal.store.postgres.adrift import Adrift
 from hookseal.store.postgres.changes import ChangeListener
@@ -54,6 +56,7 @@ from hookseal.store.postgres.connection import Hosts
 from hookseal.store.postgres.expiring import Expiring
 from hookseal.store.postgres.keeping import Keep
 from hookseal.store.postgres.leasing import Bury, Cancel, Claim, Claiming, Hold, Leased
+from hookseal.store.postgres.mapping import AssignMapping
 from hookseal.store.postgres.migrate import bring
 from hookseal.store.postgres.quarantining import PreparedRefusal, Quarantining, Release
 from hookseal.store.postgres.readers import Readers
@@ -122,8 +125,9 @@ class PostgresStore:
             max_waiting_bytes=max_waiting_bytes,
         )
         self._adrift = Adrift(self._give_back)
-        self._reading = Reading(self._sealer)
         self._changes = ChangeListener(self._hosts.connect)
+        self._mappings = Mappings()
+        self._reading = Reading(self._sealer, self._mappings)
         self._readers = Readers(self._hosts.connect, readers)
         self._accept = Handler("accept", 0, accept, leases=lambda one, _: one.request.leases)
         self._record = Handler("record", 1, leasing.record, Step.RECORDED)
@@ -138,6 +142,8 @@ class PostgresStore:
         self._expire = Handler("expire", 12, Expiring(self._quarantining).apply, Step.EXPIRED)
         self._rewrap = Handler("rewrap", 13, rewrapping.rewrap, Step.REWRAPPED)
         self._note_keys = Handler("note_keys", 14, rewrapping.note)
+        self._keep_mapping = Handler("keep_mapping", 17, mapping.keep)
+        self._assign_mapping = Handler("assign_mapping", 18, mapping.assign)
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply, leases=leasing.claimed_leases)
         self._probe = Handler("probe", 16, keeping.probe)
         self._release_adrift = Handler("release_adrift", 15, leasing.release_adrift)
@@ -172,9 +178,26 @@ class PostgresStore:
     async def accept(self, request: NewRequest) -> tuple[Stored, ...]:
         first = must(pack_uuid(request.events[0].id) if request.events else None, "a request's first event")
         plain = pack(SealedRequest(request.headers, request.body))
-        prepared = prepare(request, self._sealer.seal(plain, request_label(first)))
+        mapping = None if request.mapping is None else await self._number_of(request.mapping)
+        prepared = prepare(request, self._sealer.seal(plain, request_label(first)), mapping)
         stored: tuple[Stored, ...] = await self._writer.submit(self._accept, prepared, len(prepared.sealed))
         return stored
+
+    async def assign_mapping(self, source: SourceId, mapping: MappingRevision, limit: int) -> int:
+        assigned: int = await self._writer.submit(
+            self._assign_mapping, AssignMapping(source, await self._number_of(mapping), limit)
+        )
+        return assigned
+
+    async def _number_of(self, mapping: MappingRevision) -> int:
+        """The number of its row, which is durable before an event is."""
+        number = self._mappings.number(mapping)
+        if number is None:
+            self._mappings.add(await self._writer.submit(self._keep_mapping, mapping))
+            number = self._mappings.number(mapping)
+        if number is None:
+            raise StoreUnavailable("stored rules differ from those of their revision")
+        return number
 
     async def quarantine(self, refusal: Refusal) -> None:
         packed = must(pack_uuid(refusal.id), "a refusal's id")

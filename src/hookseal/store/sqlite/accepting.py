@@ -29,15 +29,19 @@ _DAY = 86_400_000_000
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request ready to be written: sealed, its ids packed. `ids` and `deliveries` are in the order of the events."""
+    """A request ready to be written: sealed, its ids packed. `ids` and `deliveries` are in the order of the events.
+
+    mapping  the number of its rules.
+    """
 
     request: NewRequest
     sealed: bytes
     ids: tuple[bytes, ...]
     deliveries: tuple[tuple[bytes, ...], ...]
+    mapping: int | None
 
 
-def prepare(request: NewRequest, sealed: bytes) -> Prepared:
+def prepare(request: NewRequest, sealed: bytes, mapping: int | None) -> Prepared:
     """StoreError when an id or a dedupe key is not what a store can keep."""
     for event in request.events:
         must(event.dedupe_key if len(event.dedupe_key) == dedupe.KEY_BYTES else None, "a dedupe key")
@@ -49,6 +53,7 @@ def prepare(request: NewRequest, sealed: bytes) -> Prepared:
             tuple(must(pack_delivery(delivery.id), "a delivery's id") for delivery in event.deliveries)
             for event in request.events
         ),
+        mapping,
     )
 
 
@@ -113,7 +118,7 @@ class Accepting:
                 (delivery, id) for delivery, id in zip(event.deliveries, deliveries, strict=True) if id not in placed
             ]
             placed.update(id for _, id in mine)
-            original, is_late = self._new(one.request, key, event, packed, mine, rows)
+            original, is_late = self._new(one, key, event, packed, mine, rows)
             key = key or original.key
             originals[event.dedupe_key] = original
             results.append(Stored(original.id, original.sequence, duplicate=False, superseded=is_late))
@@ -124,7 +129,7 @@ class Accepting:
 
     def _new(
         self,
-        request: NewRequest,
+        one: Prepared,
         request_key: int,  # 0: this is the first one stored, and its key becomes the request's
         event: NewEvent,
         packed: bytes,
@@ -132,7 +137,7 @@ class Accepting:
         rows: _Rows,
     ) -> tuple[_Original, bool]:
         """The event, and whether it came too late: a later state of its subject was stored before."""
-        take = self._positions.take
+        take, request = self._positions.take, one.request
         key, sequence = take("event"), take("sequence", request.source)
         subject = storable(event.subject)
         standing = None if subject is None else event.order
@@ -155,6 +160,9 @@ class Accepting:
                 event.content,
                 standing,
                 peak,
+                one.mapping,
+                None if event.outcome is None else event.outcome.value,
+                event.final,
             )
         )
         place = None if subject is None else subject_place(subject)

@@ -87,8 +87,23 @@ INSERT INTO bodies (request, sealed) VALUES /* row */ (?, ?) /* row */;
 -- Keep events.
 INSERT INTO events (
     key, id, request, item, source, sequence, received_at, type, provider_type, provider_id, subject, time, flags, content,
-    standing, peak
-) VALUES /* row */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /* row */;
+    standing, peak, mapping, outcome, final
+) VALUES /* row */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /* row */;
+
+-- keep_mapping --
+-- Keep rules that events are made by. Those that are there already are left as they are.
+INSERT INTO mappings (provider, revision, rules) VALUES (:provider, :revision, :rules)
+ON CONFLICT (provider, revision) DO NOTHING;
+
+-- read_mappings --
+-- All rules that events were made by.
+SELECT number, provider, revision, rules FROM mappings;
+
+-- assign_mapping --
+-- Give rules to events that were stored before rules were kept.
+UPDATE events SET mapping = :mapping WHERE key IN (
+    SELECT key FROM events WHERE mapping IS NULL AND source = :source LIMIT :limit
+);
 
 -- find_peaks --
 -- The greatest standing of each of some subjects, among what is in order: that of the newest event which has one, in each

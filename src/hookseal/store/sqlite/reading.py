@@ -13,6 +13,7 @@ from hookseal.clock import Instant
 from hookseal.errors import NotFound, SealBroken
 from hookseal.model import DeliveryId, DeliveryState, EndpointId, EventId, RefusalId, SourceId
 from hookseal.sealing import Sealer
+from hookseal.store.mappings import Mappings
 from hookseal.store.packing import (
     FOREVER,
     pack_cursor,
@@ -33,16 +34,18 @@ from hookseal.store.port import (
     Refusal,
     StoredEvent,
 )
-from hookseal.store.rows import Opening, attempt_row, delivery_row
+from hookseal.store.rows import Opening, Row, attempt_row, delivery_row
 from hookseal.store.sql import slices
+from hookseal.store.sqlite import mapping
 from hookseal.store.sqlite.accepting import subject_place
 from hookseal.store.sqlite.connection import fetch
 from hookseal.store.sqlite.migrate import QUERIES
 
 
 class Reading:
-    def __init__(self, sealer: Sealer) -> None:
-        self._opening = Opening(sealer)
+    def __init__(self, sealer: Sealer, mappings: Mappings) -> None:
+        self._opening = Opening(sealer, mappings)
+        self._mappings = mappings
 
     def kept(self, connection: apsw.Connection, shelf: str) -> Mapping[str, bytes | None]:
         return self._opening.kept(shelf, fetch(connection, QUERIES["read_kept"], {"shelf": shelf}))
@@ -58,8 +61,8 @@ class Reading:
         rows = fetch(connection, QUERIES["read_event"], {"id": packed})
         if not rows:
             raise NotFound("there is no such event")
-        row = rows[0]
-        return self._opening.event(row)
+        self._load_mappings(connection, rows)
+        return self._opening.event(rows[0])
 
     def events(
         self, connection: apsw.Connection, where: EventFilter, limit: int, cursor: Cursor | None
@@ -81,6 +84,7 @@ class Reading:
             place = subject_place(str(values["subject"]))
             values |= {"place": place, "slots": _slots(connection, place)}
         rows = fetch(connection, QUERIES[name], values)
+        self._load_mappings(connection, rows)
         following = pack_cursor("e", rows[limit - 1][6], rows[limit - 1][0]) if len(rows) > limit else None
         return Page([self._opening.listed_event(row) for row in rows[:limit]], following)
 
@@ -93,18 +97,24 @@ class Reading:
             if not rows:
                 raise NotFound("there is no such subject")
             [(events, superseded)] = fetch(connection, QUERIES["count_states"], values)
+        self._load_mappings(connection, rows)
         return InForce(event=self._opening.listed_event(rows[0]), events=events, superseded=superseded)
 
     def events_of(self, connection: apsw.Connection, keys: Sequence[int]) -> Mapping[int, StoredEvent | None]:
         """The events with these keys; None for one whose bytes do not open, or are gone."""
         found: dict[int, StoredEvent | None] = {}
         for some in slices(sorted(set(keys))):
-            for row in connection.execute(QUERIES.rows("claimed_events", len(some)), some):
+            rows = fetch(connection, QUERIES.rows("claimed_events", len(some)), some)
+            self._load_mappings(connection, rows)
+            for row in rows:
                 try:
                     found[row[0]] = None if row[15] is None else self._opening.event(row)
                 except SealBroken:
                     found[row[0]] = None
         return found
+
+    def _load_mappings(self, connection: apsw.Connection, rows: Sequence[Row]) -> None:
+        mapping.load(connection, self._mappings, [row[17] for row in rows])
 
     # --- deliveries ---
 

@@ -41,11 +41,23 @@ CREATE TABLE bodies (
     sealed BLOB NOT NULL
 ) STRICT;
 
+-- The rules that events were made by: the tables `event` and `claims` of a provider's file as JSON, and the first 128 bits of
+-- their SHA-256 in hex. One row for each revision of a provider's rules; rows are never changed.
+CREATE TABLE mappings (
+    number INTEGER PRIMARY KEY,
+    provider TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    rules BLOB NOT NULL,
+    UNIQUE (provider, revision)
+) STRICT;
+
 -- `content` is the SHA-256 of the item's own data; `conflicts` counts later requests with this event's dedupe key and
 -- other content. No foreign key to `requests`: it would need an index that nothing else asks for.
 -- `standing` is where the event stands among the states of its subject (null: nowhere), `peak` the greatest standing of that
 -- subject at that source up to this event: so the newest event tells the peak of all, and an event below its peak came
 -- too late.
+-- `mapping` is the number of the rules (null: stored before mappings were, and not yet assigned), `outcome` and `final` what
+-- they decided then (null: stored before outcomes were, or made by no rules).
 CREATE TABLE events (
     key INTEGER PRIMARY KEY,
     id BLOB NOT NULL CHECK (length(id) = 16),
@@ -63,11 +75,16 @@ CREATE TABLE events (
     content BLOB NOT NULL CHECK (length(content) = 32),
     conflicts INTEGER NOT NULL DEFAULT 0 CHECK (conflicts >= 0),
     standing INTEGER,
-    peak INTEGER CHECK (coalesce(standing <= peak, standing IS NULL AND peak IS NULL))
+    peak INTEGER CHECK (coalesce(standing <= peak, standing IS NULL AND peak IS NULL)),
+    mapping INTEGER,
+    outcome TEXT,
+    final INTEGER NOT NULL DEFAULT 0 CHECK (final IN (0, 1))
 ) STRICT;
 CREATE UNIQUE INDEX events_id ON events (id);
 CREATE INDEX events_received ON events (received_at);
 CREATE INDEX events_source ON events (source, received_at);
+-- Empty as soon as each source has assigned its mapping to its old events.
+CREATE INDEX events_unmapped ON events (source) WHERE mapping IS NULL;
 
 -- The newest dedupe keys, in the order of storing. They wait here, and in the writer's memory, until their turn comes to
 -- be put in order into `dedupe` and `subjects`. `subject` is 48 bits of a hash of the event's subject.
@@ -207,7 +224,7 @@ SELECT
     events.key, events.id, events.source, events.sequence, events.item, events.type, events.received_at,
     events.provider_type, events.provider_id, events.subject, events.time, events.flags, events.conflicts,
     requests.id AS request_id, requests.events AS siblings, bodies.sealed,
-    coalesce(events.standing < events.peak, 0) AS superseded
+    coalesce(events.standing < events.peak, 0) AS superseded, events.mapping, events.outcome, events.final
 FROM events
 LEFT JOIN requests ON requests.key = events.request
 LEFT JOIN bodies ON bodies.request = events.request;

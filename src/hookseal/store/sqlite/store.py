@@ -18,11 +18,12 @@ import apsw
 
 from hookseal import probe
 from hookseal.clock import Clock, Instant, SystemClock
-from hookseal.errors import StoreError
+from hookseal.errors import StoreError, StoreUnavailable
 from hookseal.ids import new_delivery_id
-from hookseal.model import DeliveryId, EndpointId, EventId, RefusalId, SourceId
+from hookseal.model import DeliveryId, EndpointId, EventId, MappingRevision, RefusalId, SourceId
 from hookseal.probe import Step
 from hookseal.sealing import Keyring, Sealer
+from hookseal.store.mappings import Mappings
 from hookseal.store.packing import FOREVER, SealedRefusal, SealedRequest, must, pack, pack_uuid
 from hookseal.store.port import (
     AttemptRow,
@@ -50,7 +51,7 @@ from hookseal.store.port import (
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
 from hookseal.store.rows import PROBE_SHELF, kept_label, refusal_label, request_label, standing_value
 from hookseal.store.sql import slices
-from hookseal.store.sqlite import expiring, keeping, leasing, quarantining, rewrapping
+from hookseal.store.sqlite import expiring, keeping, leasing, mapping, quarantining, rewrapping
 from hookseal.store.sqlite.accepting import Accepting, prepare
 from hookseal.store.sqlite.checkpoint import BOUND_PAGES, START_PAGES, Checkpointer, begin_log_anew
 from hookseal.store.sqlite.connection import (
@@ -68,6 +69,7 @@ from hookseal.store.sqlite.faults import fault_of
 from hookseal.store.sqlite.keeping import Keep
 from hookseal.store.sqlite.leasing import Bury, Cancel, Claim, Claiming, Hold, Leased
 from hookseal.store.sqlite.lock import Lock
+from hookseal.store.sqlite.mapping import AssignMapping
 from hookseal.store.sqlite.migrate import QUERIES, inspect, migrate, migrations, note_keyring
 from hookseal.store.sqlite.positions import Positions
 from hookseal.store.sqlite.quarantining import PreparedRefusal, Quarantining, Release
@@ -154,7 +156,8 @@ class SqliteStore:
             max_waiting_bytes=max_waiting_bytes,
         )
         self._lock = Lock(self._path.with_name(self._path.name + ".lock"))
-        self._reading = Reading(self._sealer)
+        self._mappings = Mappings()
+        self._reading = Reading(self._sealer, self._mappings)
         self._claiming = Readers(1)
         self._looking = Readers(_READERS)
         replaying = Replaying(self._positions, new_delivery_id)
@@ -179,6 +182,8 @@ class SqliteStore:
         self._rewrap = Handler("rewrap", 13, rewrapping.rewrap, Step.REWRAPPED)
         self._note_keys = Handler("note_keys", 14, rewrapping.note)
         self._probe = Handler("probe", 15, room.or_refuse(keeping.probe))
+        self._keep_mapping = Handler("keep_mapping", 16, mapping.keep)
+        self._assign_mapping = Handler("assign_mapping", 17, mapping.assign)
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply, leases=leasing.claimed_leases)
 
     # --- opening and closing ---
@@ -254,9 +259,26 @@ class SqliteStore:
     async def accept(self, request: NewRequest) -> tuple[Stored, ...]:
         first = must(pack_uuid(request.events[0].id) if request.events else None, "a request's first event")
         plain = pack(SealedRequest(request.headers, request.body))
-        prepared = prepare(request, self._sealer.seal(plain, request_label(first)))
+        mapping = None if request.mapping is None else await self._number_of(request.mapping)
+        prepared = prepare(request, self._sealer.seal(plain, request_label(first)), mapping)
         stored: tuple[Stored, ...] = await self._writer.submit(self._accept, prepared, len(prepared.sealed))
         return stored
+
+    async def assign_mapping(self, source: SourceId, mapping: MappingRevision, limit: int) -> int:
+        assigned: int = await self._writer.submit(
+            self._assign_mapping, AssignMapping(source, await self._number_of(mapping), limit)
+        )
+        return assigned
+
+    async def _number_of(self, mapping: MappingRevision) -> int:
+        """The number of its row, which is durable before an event is."""
+        number = self._mappings.number(mapping)
+        if number is None:
+            self._mappings.add(await self._writer.submit(self._keep_mapping, mapping))
+            number = self._mappings.number(mapping)
+        if number is None:
+            raise StoreUnavailable("stored rules differ from those of their revision")
+        return number
 
     async def quarantine(self, refusal: Refusal) -> None:
         packed = must(pack_uuid(refusal.id), "a refusal's id")
