@@ -23,7 +23,7 @@ CROWDS = [(64, 1_000), (8_192, 2_000)][: tier(ci=1, full=2)]
 OVERLOAD = tier(ci=4_000, full=500_000)
 MOST_BYTES = 250 * 1024 * 1024
 LARGE = tier(ci=80, full=10_000)
-SMALL_MACHINE = "max_in_flight = 8\n"
+SMALL_MACHINE = "max_reading = 8\nmax_in_flight = 8\n"
 FEW_AT_ONCE = "concurrency = 4\n"
 """What an operator sets where there are 256 MB and bodies of 1 MB are usual. By default it may be 450 MB."""
 NOISE = random.Random(24).randbytes(1_000_000).hex()

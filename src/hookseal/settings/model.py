@@ -59,6 +59,7 @@ class ServerSettings(ChecksLists):
     header_timeout_s: float = 10.0
     body_timeout_s: float = 10.0
     answer_timeout_s: float = 5.0
+    max_reading: int = 1024
     max_in_flight: int = 256
     leave_s: float = 0.5
     drain_s: float = 10.0

@@ -139,7 +139,20 @@ ROWS: Final[tuple[Row, ...]] = (
         "How long storing may take after the body is there; then 503, and the provider tries again.",
         "seconds",
     ),
-    Row(_S, "max_in_flight", Whole(1, 100_000), "Requests being judged or stored at once; one more is answered 503."),
+    Row(
+        _S,
+        "max_reading",
+        Whole(1, 100_000),
+        "Requests whose bodies are arriving at once. One more takes the place of a request of a client or source that "
+        "has many more, or of a slow one, which is answered 408; if there is none, it is answered 503.",
+    ),
+    Row(
+        _S,
+        "max_in_flight",
+        Whole(1, 100_000),
+        "Complete requests being judged or stored at once; one more is answered 503. The last quarter is for clients and "
+        "sources that have less than a quarter, or at most 16.",
+    ),
     Row(
         _S,
         "leave_s",

@@ -101,24 +101,26 @@ class Gateway:
         self._subscriptions: Subscriptions | None = None
         self._warned = False
         server = self.settings.server
+        self.metrics = Metrics(
+            [row.id for row in self.settings.sources], [row.id for row in self.settings.endpoints], self._clock
+        )
         self.receiving = Receiving(
             limits=Limits(
                 max_headers=server.max_headers,
                 max_header_bytes=server.max_header_bytes,
                 body_timeout_s=server.body_timeout_s,
+                max_reading=server.max_reading,
                 max_in_flight=server.max_in_flight,
             ),
             trusted_proxies=[ip_network(proxy) for proxy in server.trusted_proxies],
             public_url=server.public_url,
+            answered=self.metrics.answered,
         )
         self._live: Live | None = None
         for row in self.settings.sources:
             self._check_source(row)
         for endpoint in self.settings.endpoints:
             build_endpoint(endpoint)
-        self.metrics = Metrics(
-            [row.id for row in self.settings.sources], [row.id for row in self.settings.endpoints], self._clock
-        )
         self.metrics.in_flight(lambda: self.receiving.in_flight)
         self.health = HealthChecks()
         """The checks behind `/healthz` and `/readyz`. Each part adds its own when it starts."""

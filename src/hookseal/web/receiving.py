@@ -1,14 +1,15 @@
-"""The receiving side's rim: a bare ASGI callable for `/in/{source}`.
+"""The receiving side: a bare ASGI callable for `/in/{source}`.
 
-It turns an ASGI scope into a `Request` and an `Answer` into a response, and keeps the bounds: size and time of a body,
-requests in flight, bytes in flight. It knows nothing of schemes or stores. A framework in front would double the cost
-of a request (see docs/design/).
+It turns an ASGI scope into a `Request` and an `Answer` into a response. It keeps the bounds: headers, size and time of a
+body, and through `admission` the requests and bytes that are held at one time. It does not know schemes or stores. A
+framework in front would double the cost of a request (see docs/design/).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -21,9 +22,10 @@ from hookseal.receive import answers
 from hookseal.receive.answers import Answer, Case
 from hookseal.receive.framing import declared_length, is_ambiguous
 from hookseal.receive.handshake import not_allowed
-from hookseal.receive.proxies import client_address
+from hookseal.receive.proxies import client_address, shared_by
 from hookseal.receive.service import Receiver
 from hookseal.receive.source import Source
+from hookseal.web.admission import Admission, Place
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -37,18 +39,27 @@ class Limits:
     """Bounds of the receiving side; beyond them 408, 413, 431 or 503.
 
     max_header_bytes  all names and values together. The server has its own, larger bound before us.
-    max_bytes         of all bodies that are held at one time, received or still arriving.
+    max_reading       requests whose bodies are arriving.
+    max_in_flight     requests that are judged or stored.
+    max_bytes         of all bodies that are held at one time, complete or still arriving.
+    slow_after_s      a body that arrives too slowly for so long may have to make place for another.
     """
 
     max_headers: int = 100
     max_header_bytes: int = 32_768
     body_timeout_s: float = 10.0
+    max_reading: int = 1024
     max_in_flight: int = 256
     max_bytes: int = 67_108_864
+    slow_after_s: float = 2.5
 
 
 class Receiving:
-    """ASGI app. `receiver` is None until the gateway has started; when `leaving`, each answer ends its connection."""
+    """ASGI app. `receiver` is None until the gateway has started; when `leaving`, each answer ends its connection.
+
+    answered   called with source and status for the answers that the receiver does not count itself.
+    in_flight  requests between their head and their answer, in whatever phase.
+    """
 
     def __init__(
         self,
@@ -56,33 +67,39 @@ class Receiving:
         limits: Limits,
         trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
         public_url: str | None = None,
+        answered: Callable[[str, int], None] = lambda source, status: None,
     ) -> None:
         self.receiver: Receiver | None = None
         self.leaving = False
         self.in_flight = 0
-        self.bytes_in_flight = 0
         self._limits = limits
+        self._admission = Admission(
+            max_reading=limits.max_reading,
+            max_judging=limits.max_in_flight,
+            max_bytes=limits.max_bytes,
+            slow_after_s=limits.slow_after_s,
+        )
         self._trusted = tuple(trusted_proxies)
         self._public_url = public_url.rstrip("/") if public_url else None
+        self._answered = answered
+
+    @property
+    def bytes_in_flight(self) -> int:
+        return self._admission.bytes_held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.receiver is None:
             await respond(send, answers.answer(Case.STARTING))
             return
-        if self.in_flight >= self._limits.max_in_flight:
-            await respond(send, answers.answer(Case.OVERLOADED))
-            return
         self.in_flight += 1
-        held = _Held(self)
         try:
-            answer = await self._answer(self.receiver, scope, receive, held)
+            answer = await self._answer(self.receiver, scope, receive)
             await respond(send, answer, is_last=self.leaving)
             probe.reach(Step.ANSWERED)
         finally:
             self.in_flight -= 1
-            held.let_go()
 
-    async def _answer(self, receiver: Receiver, scope: Scope, receive: Receive, held: "_Held") -> Answer:
+    async def _answer(self, receiver: Receiver, scope: Scope, receive: Receive) -> Answer:
         headers: Headers = tuple(map(tuple, scope["headers"]))
         if (fault := self._headers_fault(headers, scope.get("http_version", "1.1"))) is not None:
             return fault
@@ -95,15 +112,31 @@ class Receiving:
                 return latest
             source = latest
         method: str = scope["method"]
+        peer = scope.get("client")
+        remote = client_address(peer[0] if peer else None, headers, self._trusted)
         if method == "OPTIONS":
-            return receiver.handshake(source, self._request(scope, headers, method, path, b""))
+            return receiver.handshake(source, self._request(scope, headers, method, path, b"", remote))
         if method != "POST":
             return not_allowed(source)
-        body = await self._body(receiver, source, headers, receive, held)
-        if isinstance(body, Answer):
-            return body
-        probe.reach(Step.BODY_READ)
-        return await receiver.receive(source, self._request(scope, headers, method, path, body))
+        if self._admission.is_full:  # before the body is read: an overload then costs the least
+            return self._unjudged(source, answers.answer(Case.OVERLOADED))
+        place = self._admission.read(shared_by(remote), source.id, monotonic())
+        if place is None:
+            return self._unjudged(source, answers.answer(Case.OVERLOADED))
+        try:
+            body = await self._body(receiver, source, headers, receive, place)
+            if isinstance(body, Answer):
+                return self._unjudged(source, body)
+            if not self._admission.judge(place):
+                return self._unjudged(source, answers.answer(Case.OVERLOADED))
+            probe.reach(Step.BODY_READ)
+            return await receiver.receive(source, self._request(scope, headers, method, path, body, remote))
+        finally:
+            self._admission.leave(place)
+
+    def _unjudged(self, source: Source, answer: Answer) -> Answer:
+        self._answered(source.id, answer.status)
+        return answer
 
     def _headers_fault(self, headers: Headers, http_version: str) -> Answer | None:
         if len(headers) > self._limits.max_headers:
@@ -116,9 +149,9 @@ class Receiving:
         return answers.answer(Case.MALFORMED) if is_ambiguous(headers, http_version) else None
 
     async def _body(
-        self, receiver: Receiver, source: Source, headers: Headers, receive: Receive, held: "_Held"
+        self, receiver: Receiver, source: Source, headers: Headers, receive: Receive, place: Place
     ) -> bytes | Answer:
-        """The whole body, or the answer that ends it. Its bytes are counted as held until the request is over."""
+        """Return the whole body, or the answer that ends it. Its bytes are counted until the place is left."""
         limit = source.max_body_bytes
         declared = next((value for name, value in headers if name == b"content-length"), b"")
         length = declared_length(declared)
@@ -128,58 +161,37 @@ class Receiving:
                 return allowed
             limit = allowed
         chunks: list[bytes] = []
+        size = 0
         try:
-            async with asyncio.timeout(self._limits.body_timeout_s):
+            async with asyncio.timeout(self._limits.body_timeout_s) as place.deadline:
                 while True:
                     message = await receive()
                     if message["type"] != "http.request":  # cut off; of chunks, their framing may as well be broken
                         return answers.answer(Case.CUT_OFF if declared else Case.MALFORMED)
                     chunk = message.get("body", b"")
                     if chunk:
-                        held.take(len(chunk))
-                        if held.size > limit:
-                            allowed = await _limit_now(receiver, source, held.size)
+                        size += len(chunk)
+                        if size > limit:
+                            allowed = await _limit_now(receiver, source, size)
                             if isinstance(allowed, Answer):
                                 return allowed
                             limit = allowed
-                        if self.bytes_in_flight > self._limits.max_bytes:
+                        if not self._admission.hold(place, len(chunk), monotonic()):
                             return answers.answer(Case.OVERLOADED)
                         chunks.append(chunk)
                     if not message.get("more_body", False):
                         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        except TimeoutError:
+        except TimeoutError:  # of the whole body, or because another request took the place
             return answers.answer(Case.TOO_SLOW)
 
-    def _request(self, scope: Scope, headers: Headers, method: str, path: bytes, body: bytes) -> Request:
-        peer = scope.get("client")
+    def _request(
+        self, scope: Scope, headers: Headers, method: str, path: bytes, body: bytes, remote: str | None
+    ) -> Request:
         url = None
         if self._public_url is not None:
             query: bytes = scope.get("query_string", b"")
             url = self._public_url + (path + (b"?" + query if query else b"")).decode("latin-1")
-        return Request(
-            method=method,
-            headers=headers,
-            body=body,
-            url=url,
-            remote=client_address(peer[0] if peer else None, headers, self._trusted),
-        )
-
-
-class _Held:
-    """The body bytes that one request holds."""
-
-    __slots__ = ("_owner", "size")
-
-    def __init__(self, owner: Receiving) -> None:
-        self._owner = owner
-        self.size = 0
-
-    def take(self, size: int) -> None:
-        self.size += size
-        self._owner.bytes_in_flight += size
-
-    def let_go(self) -> None:
-        self._owner.bytes_in_flight -= self.size
+        return Request(method=method, headers=headers, body=body, url=url, remote=remote)
 
 
 def own_path(scope: Scope) -> bytes:
