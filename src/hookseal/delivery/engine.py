@@ -97,6 +97,7 @@ class Engine:
         self._tries: set[Try] = set()
         self._shared: dict[EventId, Shared] = {}
         self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._quiet = asyncio.Event()
         self._paced = asyncio.Event()
@@ -213,6 +214,7 @@ class Engine:
             return
         self._running = False
         self._wake.set()
+        self._stopping.set()
         # A loop that crashed was reported when it ended. Its exception must not keep us from giving leases back.
         await asyncio.gather(self._tasks[0], return_exceptions=True)
         await self._release([held for lane in self._lanes.values() for held in self._drop_waiting(lane)])
@@ -254,16 +256,19 @@ class Engine:
     # --- claim ------------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        trouble_s = _IDLE_S
+        pause_s = _IDLE_S
         while self._running:
             self._wake.clear()
             try:
                 wait_s = await self._round()
-                trouble_s = _IDLE_S
+                pause_s = _IDLE_S
             except Exception as error:  # noqa: BLE001 - whatever the store does, the loop goes on
                 self._observer.broke(None, "claim", type(error).__name__)
-                trouble_s = min(trouble_s * 2, POLL_S)
-                wait_s = trouble_s
+                pause_s = min(pause_s * 2, POLL_S)
+                # Not `_wake`: requests and results that the store refuses set it all the time, and none makes the
+                # next claim succeed. Only the stop ends this pause early.
+                await self._clock.wait(self._stopping, pause_s)
+                continue
             if wait_s > 0:
                 self._asleep_until = plus(self._clock.now(), wait_s)
                 await self._clock.wait(self._wake, wait_s)
@@ -284,7 +289,10 @@ class Engine:
             try:
                 claimed = await self._store.claim_due(asked, now, plus(now, LEASE_S))
             except BaseException:
-                self.wake()
+                # Without waking this loop, which waits before it tries again.
+                for endpoint in asked:
+                    if endpoint in self._lanes:
+                        self._lanes[endpoint].more = True
                 raise
             await self._taken(claimed, asked, plus(now, LEASE_S))
             if claimed and self._asked():

@@ -21,6 +21,8 @@ from hookseal.model import DeliveryId
 from hookseal.store.port import Lease
 
 _FIRST_PAUSE_S, _GROWTH = 0.25, 4
+_LONGEST_PAUSE_S = 5.0
+"""Between two rounds while the database takes nothing."""
 _UNTIL_S: Final = 60.0
 _AT_ONCE, _MOST = 1024, 16_384
 
@@ -61,12 +63,14 @@ class Adrift:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
         while self._left:
-            await self._round(asyncio.get_running_loop().time())
-            await asyncio.sleep(_FIRST_PAUSE_S)
+            succeeded = await self._round(asyncio.get_running_loop().time())
+            pause_s = _FIRST_PAUSE_S if succeeded else min(pause_s * 2, _LONGEST_PAUSE_S)
+            await asyncio.sleep(pause_s)
 
-    async def _round(self, now: float) -> None:
-        """Give back once what is to be given back by now. What the database did not take comes again in the next round."""
+    async def _round(self, now: float) -> bool:
+        """Give back once what is to be given back by now. False: the database did not take it, so that it comes again."""
         for delivery in [delivery for delivery, one in self._left.items() if one.until <= now]:
             del self._left[delivery]
         again = [(delivery, one) for delivery, one in self._left.items() if one.again_at <= now]
@@ -75,7 +79,8 @@ class Adrift:
             try:
                 await self._give_back({delivery: one.lease for delivery, one in some})
             except StoreError:
-                return
+                return False
             for _, one in some:
                 one.again_at = now + one.pause_s
                 one.pause_s *= _GROWTH
+        return True

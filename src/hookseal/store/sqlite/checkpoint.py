@@ -24,6 +24,8 @@ BOUND_PAGES = 4096
 _RESTART_BUSY_MS = 50
 """How long the writer waits for readers to leave the log before it gives up until the next pass."""
 _BUSY_MS = 5000
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+"""Between two passes while they fail."""
 
 
 def begin_log_anew(connection: apsw.Connection) -> None:
@@ -56,7 +58,7 @@ class Checkpointer:
         self._start = start
         self._bound = bound
         self._wanted = threading.Event()
-        self._closing = False
+        self._closing = threading.Event()
         self._restart = False
         self._moved = 0
         self._thread: threading.Thread | None = None
@@ -67,7 +69,7 @@ class Checkpointer:
 
     def stop(self) -> None:
         """Blocks until a pass under way has ended."""
-        self._closing = True
+        self._closing.set()
         self._wanted.set()
         if self._thread is not None:
             self._thread.join()
@@ -98,9 +100,10 @@ class Checkpointer:
 
     def _move_while_open(self) -> None:
         connection: apsw.Connection | None = None
+        pause_s = _FIRST_PAUSE_S
         while True:
             self._wanted.wait()
-            if self._closing:
+            if self._closing.is_set():
                 break
             self._wanted.clear()
             try:
@@ -108,10 +111,15 @@ class Checkpointer:
                     connection = self._connect()
                 pages, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
                 probe.reach(Step.CHECKPOINTED)
-            except Exception:  # noqa: BLE001 - the log keeps what is committed; the next commit asks again
+            except Exception as error:  # the log keeps what is committed; the next commit asks again
+                log.warning("the log of the store was not moved into the database", exc_info=error)
                 _close(connection)
                 connection = None
+                # Each batch asks again, also one that failed: without a pause a full disk keeps this thread busy.
+                self._closing.wait(pause_s)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
                 continue
+            pause_s = _FIRST_PAUSE_S
             self._moved = max(moved, 0)
             self._restart = pages > self._bound
         _close(connection)
