@@ -439,13 +439,13 @@ async def test_a_test_of_a_source_tells_what_a_good_request_would_become_and_sto
     tmp_path: Path, provider: str
 ) -> None:
     async with api(settings(tmp_path)) as of:
-        made = await of.made("sources", {"id": "s", "provider": provider})
+        await of.made("sources", {"id": "s", "provider": provider, "secrets": [SECRET]})
         said = await of("POST", "/api/v1/sources/s/test")
         if provider == "standard_webhooks" and said.status == 409:
             return  # its entry has no example
         assert (said.status, said.body["result"], said.body["reason"]) == (200, "accepted", None), said.body
         assert said.body["events"][0]["source"] == "/sources/s"
-        assert made["secret"] not in json.dumps(said.body)
+        assert SECRET not in json.dumps(said.body)
         assert await of.gateway.events("s") == []
 
 
@@ -530,12 +530,55 @@ async def test_a_rotation_goes_on_over_a_restart(tmp_path: Path, kind: str) -> N
             assert (await of("GET", "/api/v1/endpoints/e")).body["secrets"] == 1
 
 
+@pytest.mark.parametrize(("provider", "label"), [("zignsec", "Personal access token"), ("seal_id", "Shared secret")])
+async def test_a_secret_that_the_provider_issues_is_never_made_here(tmp_path: Path, provider: str, label: str) -> None:
+    """With a secret of ours no request would ever be accepted, and the overlap would end the secret that works."""
+    table = {"id": "s", "provider": provider}
+    async with api(settings(tmp_path)) as of:
+        refused = await of("POST", "/api/v1/sources", table)
+        assert (refused.status, refused.faults) == (422, [("/secrets", "missing")])
+        assert label in refused.body["errors"][0]["detail"]
+        assert (await of("GET", "/api/v1/sources/s")).status == 404
+        await of.made("sources", {**table, "secrets": [SECRET]})
+        for patch in ({"secrets": None}, {"secrets": []}):
+            taken = await of("PATCH", "/api/v1/sources/s", patch)
+            assert (taken.status, taken.faults) == (422, [("/secrets", "missing")])
+        for body in (None, {"overlap_s": 60}):
+            rotated = await of("POST", "/api/v1/sources/s/rotate", body)
+            assert (rotated.status, rotated.faults) == (422, [("/secret", "missing")])
+            assert label in rotated.body["errors"][0]["detail"]
+        assert (await of("GET", "/api/v1/sources/s")).body["secrets"] == 1
+        rotated = await of("POST", "/api/v1/sources/s/rotate", {"secret": SECRET + "2"})
+        assert (rotated.status, rotated.body["secret"]) == (200, None)
+        moved = await of("POST", "/api/v1/sources", {"id": "i", "provider": "idenfy"})
+        assert moved.body["secret"], "iDenfy takes the key that it is given"
+        await of.made("endpoints", {"id": "e", "url": "https://x.example/", "as": "seal_id"})
+
+
+@pytest.mark.parametrize("provider", ["zignsec", "idenfy"])
+async def test_an_endpoint_that_is_unsigned_for_want_of_a_key_is_told_of_in_the_answer(
+    tmp_path: Path, provider: str
+) -> None:
+    table = {"url": "https://x.example/", "as": provider}
+    async with api(settings(tmp_path)) as of:
+        made = await of.made("endpoints", {"id": "without", **table})
+        [warning] = made["warnings"]
+        assert (made["signing"], made["secret"], warning["pointer"]) == ("none", None, "/signing")
+        assert "unsigned" in warning["detail"]
+        changed = await of("PATCH", "/api/v1/endpoints/without", {"timeout_s": 3})
+        assert changed.body["warnings"] == [warning]
+        signed = await of.made("endpoints", {"id": "with", **table, "signing": {"secret": SECRET}})
+        asked = await of.made("endpoints", {"id": "asked", **table, "signing": {"scheme": "none"}})
+        assert signed["warnings"] == asked["warnings"] == []
+        assert "warnings" not in (await of("GET", "/api/v1/endpoints/without")).body
+
+
 async def test_what_the_tests_answer_is_as_documented(tmp_path: Path) -> None:
     async with receiver() as target, api(settings(tmp_path)) as of:
         document = (await of("GET", "/api/v1/openapi.json")).body
         table = {"id": "e", "url": target.url, "as": "zignsec", "signing": {"secret": SECRET}}
         await of.made("endpoints", table)
-        await of.made("sources", {"id": "s", "provider": "zignsec"})
+        await of.made("sources", {"id": "s", "provider": "zignsec", "secrets": [SECRET]})
         for path, template, body, key in (
             ("/api/v1/endpoints/e/test", "/api/v1/endpoints/{id}/test", None, {}),
             ("/api/v1/sources/s/test", "/api/v1/sources/{id}/test", None, {}),

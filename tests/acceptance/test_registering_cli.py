@@ -59,6 +59,14 @@ async def test_a_source_is_made_from_a_file_tested_and_deleted(tmp_path: Path) -
         assert (await run(of, "sources", "--json")).json["data"] == []
 
 
+async def test_what_the_answer_warns_of_is_told_beside_it(tmp_path: Path) -> None:
+    async with api(settings(tmp_path)) as of:
+        made = await run(of, "endpoints", "create", "e", "--set", "url=https://x.example/", "--set", "as=zignsec")
+        assert made.code == 0
+        assert "warning: /signing" in made.err
+        assert "unsigned" in made.err
+
+
 async def test_a_secret_comes_from_a_file_and_not_from_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET)
     secret = ("--secret-file", str(tmp_path / "secret"))

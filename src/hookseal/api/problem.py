@@ -134,6 +134,11 @@ def from_error(error: HooksealError) -> Problem:
     return Problem(status=unavailable.status, code=error.code, title=unavailable.title)
 
 
+def pointer_of(key: str) -> str:
+    """The JSON pointer of a key of the configuration file: `types[2]` → `/types/2`."""
+    return "".join(f"/{part}" for part in _PARTS.findall(key))
+
+
 def _told(fault: Fault) -> dict[str, Json]:
     more = {} if fault.detail is None else {"detail": fault.detail}
     return {"pointer": fault.pointer, "code": fault.code, **more}
@@ -142,7 +147,7 @@ def _told(fault: Fault) -> dict[str, Json]:
 def _fault(key: str, remedy: str) -> Fault:
     """From a key of the configuration file: `types[2]` → `/types/2`. What the file says of `env:` is left out."""
     is_own = not key.startswith("[")
-    pointer = "".join(f"/{part}" for part in _PARTS.findall(key)) if is_own else "/provider"
+    pointer = pointer_of(key) if is_own else "/provider"
     code = INVALID_WEBHOOK if key == "url" else "missing" if remedy.startswith("is missing") else "invalid"
     words = _UNKNOWN.sub("unknown key ", remedy.replace(", such as env:NAME", "")) if is_own else f"{key} {remedy}"
     return Fault(pointer, code, words)

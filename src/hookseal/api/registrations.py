@@ -13,13 +13,13 @@ from starlette.responses import Response
 
 from hookseal.api import wire
 from hookseal.api.operation import Answer, Body, Call, Document, Faulty, Operation, Parameter, Rows
-from hookseal.api.problem import Fault, ProblemCode
+from hookseal.api.problem import Fault, ProblemCode, pointer_of
 from hookseal.api.schemas import Schema, page_of, ref
 from hookseal.api.values import ENDPOINT, SOURCE
 from hookseal.clock import rfc3339
 from hookseal.errors import Conflict, Invalid
 from hookseal.manage.operations import Management
-from hookseal.manage.registrations import MAX_OVERLAP_S, OVERLAP_S, READ_ONLY
+from hookseal.manage.registrations import MAX_OVERLAP_S, OVERLAP_S, READ_ONLY, Made
 from hookseal.model import EndpointId, Json, SourceId
 from hookseal.settings.table import Section
 from hookseal.store.port import Cursor
@@ -55,6 +55,10 @@ def _of_section(management: Management, section: Section, path: str) -> tuple[Op
             return wire.source(management.source(SourceId(id)))
         return wire.endpoint(management.endpoint(EndpointId(id)))
 
+    def written(made: Made) -> dict[str, Json]:
+        warnings: list[Json] = [{"pointer": pointer_of(key), "detail": warning} for key, warning in made.warnings]
+        return {**shown(made.id), "secret": made.secret, "warnings": warnings}
+
     async def list_all(call: Call) -> Answer:
         if section is Section.SOURCE:
             return _page(management.sources(), wire.source, call)
@@ -65,11 +69,11 @@ def _of_section(management: Management, section: Section, path: str) -> tuple[Op
 
     async def create(call: Call) -> Answer:
         made = await management.registrations.create(section, call.body)
-        return Document({**shown(made.id), "secret": made.secret}, HTTPStatus.CREATED)
+        return Document(written(made), HTTPStatus.CREATED)
 
     async def change(call: Call) -> Answer:
         made = await management.registrations.change(section, _own(call), call.body)
-        return Document({**shown(made.id), "secret": made.secret})
+        return Document(written(made))
 
     async def delete(call: Call) -> Answer:
         await management.registrations.delete(section, _own(call))

@@ -124,6 +124,15 @@ _ENDPOINT: Mapping[str, Schema] = {
 
 _MADE_SECRET: Schema = {**_STRING, "description": "made here; told this once"}
 
+_MADE: Mapping[str, Schema] = {
+    "secret": _or_null(_MADE_SECRET),
+    "warnings": {
+        "type": "array",
+        "items": _closed({"pointer": _STRING, "detail": _STRING}),
+        "description": "what is possible and probably not meant",
+    },
+}
+
 
 def _table(section: Section) -> Schema:
     """A `[[source]]` or `[[endpoint]]` as JSON, in the grammar of the configuration file."""
@@ -210,8 +219,8 @@ SCHEMAS: Mapping[str, Schema] = {
     "Endpoint": _closed(_ENDPOINT),
     "SourceTable": _table(Section.SOURCE),
     "EndpointTable": _table(Section.ENDPOINT),
-    "SourceMade": _closed({**_SOURCE, "secret": _or_null(_MADE_SECRET)}),
-    "EndpointMade": _closed({**_ENDPOINT, "secret": _or_null(_MADE_SECRET)}),
+    "SourceMade": _closed({**_SOURCE, **_MADE}),
+    "EndpointMade": _closed({**_ENDPOINT, **_MADE}),
     "Rotation": _closed(
         {
             "secret": _or_null({**_STRING, "description": "the new one; made here when it is absent"}),

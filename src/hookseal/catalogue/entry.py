@@ -80,10 +80,14 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretHelp:
-    """What the provider calls its secret, and where one finds it. label "": there is none."""
+    """What the provider calls its secret, and where one finds it. label "": there is none.
+
+    issued  whether the provider makes it; a secret made by anybody else verifies nothing.
+    """
 
     label: str = ""
     where: str = ""
+    issued: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

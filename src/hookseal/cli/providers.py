@@ -49,7 +49,7 @@ def _entry(entry: "Provider") -> dict[str, Any]:
         "checked": entry.checked,
         "notes": entry.notes,
         "scheme": {"kind": entry.scheme_kind, **entry.scheme_table},
-        "secret": {"label": entry.secret.label, "where": entry.secret.where},
+        "secret": {"label": entry.secret.label, "where": entry.secret.where, "issued": entry.secret.issued},
         "options": [_plain(option) for option in entry.options.values()],
         "answers": _plain(entry.answers),
         "proof_headers": [name.decode("latin-1") for name in entry.proof_headers],

@@ -163,10 +163,11 @@ def _run(what: str, words: list[str], asked: _Given, url: str | None, key: str |
 
 def _print_made(one: dict[str, Any], as_json: bool) -> None:
     from hookseal.cli.printing import say
+    from hookseal.cli.remote import plain
 
-    shown = (
-        one if as_json or one["secret"] is not None else {name: each for name, each in one.items() if name != "secret"}
-    )
-    print_one(shown, as_json)
+    hidden = set() if as_json else {"warnings"} | ({"secret"} if one["secret"] is None else set())
+    print_one({name: each for name, each in one.items() if name not in hidden}, as_json)
+    for warning in one["warnings"]:
+        say(f"warning: {plain(warning['pointer'])} {plain(warning['detail'])}")
     if one["secret"] is not None:
         say("the secret was made here and is shown this once")

@@ -38,12 +38,17 @@ def judge_source(
         return
     yield from _proof(row, provider, egress, public_url)
     if provider.secret.label and not row.secrets and not row.unsigned:
-        yield "secrets", f"give the {provider.secret.label} of {provider.name}, such as env:NAME"
+        yield "secrets", missing_secret(provider) + ", such as env:NAME"
     if row.unsigned and not row.addresses:
         yield "unsigned", "name the networks that may call in `addresses`, or let requests be proven"
     for number, text in enumerate(row.addresses):
         if not is_network(text) and not (text in catalogue.ids() and catalogue.provider(text).addresses):
             yield f"addresses[{number}]", "no provider of that id publishes addresses; write a network"
+
+
+def missing_secret(provider: Provider) -> str:
+    by = f"{provider.name} issues it: " if provider.secret.issued else ""
+    return f"is missing; {by}give the {provider.secret.label} of {provider.name}"
 
 
 def source_warnings(row: SourceSettings) -> Iterator[tuple[str, str]]:

@@ -67,10 +67,14 @@ async def _nothing(*_: object) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """secret: what we made, to be told once; None where it was given, or none is needed."""
+    """secret: what was made here, to be shown once; None where it was given, or none is needed.
+
+    warnings  key and sentence of what is possible and probably not meant.
+    """
 
     id: str
     secret: str | None = field(default=None, repr=False)
+    warnings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +175,8 @@ class Registrations:
             await self._look_for_others()
             given = {name: value for name, value in table.items() if value is not None}
             written, secret = self._with_own_secret(Written(section, Record(table=given)).normal())
-            id = self._judged(written, secret_at=_place_of_secret(given)).id
+            row = self._judged(written, secret_at=_place_of_secret(given))
+            id = row.id
             if id in self._rows[section]:
                 raise Conflict("exists", f"There is {_a(section)} of this id already.")
             if len(self._rows[section]) >= MOST:
@@ -181,7 +186,7 @@ class Registrations:
             if await self._keep(section, id, sealed, replace=False) != sealed:
                 raise Conflict("exists", f"There is {_a(section)} of this id already.")
             await self._take_over()
-            return Made(id=id, secret=secret)
+            return Made(id=id, secret=secret, warnings=self._warnings(row))
 
     async def change(self, section: Section, id: str, patch: Mapping[str, Json]) -> Made:
         """Put these keys in place of its own; null takes one away. As `create`; NotFound when there is none."""
@@ -190,10 +195,10 @@ class Registrations:
             if "id" in patch and patch["id"] != id:
                 raise UnfitRegistration([("id", "cannot be changed; make another one, and delete this one")])
             written, secret = self._with_own_secret(before.changed({**patch, "id": id}))
-            self._judged(written, secret_at=_place_of_secret(patch))
+            row = self._judged(written, secret_at=_place_of_secret(patch))
             await self._keep(section, id, msgspec.json.encode(written.record))
             await self._take_over()
-            return Made(id=id, secret=secret)
+            return Made(id=id, secret=secret, warnings=self._warnings(row))
 
     async def delete(self, section: Section, id: str) -> None:
         async with self._changing:
@@ -218,6 +223,8 @@ class Registrations:
             now = self._clock.now()
             made = None
             if secret is None:
+                if (provider := self._issuer(before)) is not None:
+                    raise UnfitRegistration([("secret", registration.missing_secret(provider))])
                 made = secret = self._new_secret(before)
             else:
                 _check_secret(secret)
@@ -263,6 +270,11 @@ class Registrations:
             )
         return row
 
+    def _warnings(self, row: Row) -> tuple[tuple[str, str], ...]:
+        if isinstance(row, SourceSettings):
+            return tuple(registration.source_warnings(row))
+        return tuple(registration.warnings(row, self.sources))
+
     # --- secrets of our making --------------------------------------------------------------------------------------
 
     def _with_own_secret(self, written: Written) -> tuple[Written, str | None]:
@@ -288,8 +300,14 @@ class Registrations:
         return presets.of(acting_as).signed
 
     def _new_secret(self, written: Written) -> str | None:
+        """A secret made here; None where there is none, or only the provider can make it."""
         provider = self._prover(written)
-        return None if provider is None else new_secret(provider)
+        return None if provider is None or self._issuer(written) is not None else new_secret(provider)
+
+    def _issuer(self, written: Written) -> Provider | None:
+        """The provider that issues the secret of this source; None where a secret may be made here."""
+        provider = self._prover(written) if written.section is Section.SOURCE else None
+        return provider if provider is not None and provider.secret.issued else None
 
     def _prover(self, written: Written) -> Provider | None:
         """By whose scheme its requests are proven; None when that is nobody known."""
