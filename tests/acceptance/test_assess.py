@@ -71,7 +71,8 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize(
-    ("provider", "least"), [("zignsec", 80), ("seal_id", 95), ("idenfy", 78), ("bankid_antifraud", 85)]
+    ("provider", "least"),
+    [("zignsec", 80), ("seal_id", 95), ("idenfy", 78), ("bankid_antifraud", 85), ("standard_webhooks", 80)],
 )
 async def test_our_own_gateway_has_no_fault(tmp_path: Path, provider: str, least: int) -> None:
     port, proof = free_port(), ["--secret", SECRET]
@@ -111,9 +112,13 @@ def issuer() -> Issuer:
 
 @cache
 def findings_on(name: str) -> tuple[Finding, ...]:
-    provider = {"idenfy": "idenfy", "zignsec": "zignsec", "seal": "seal_id", "bankid": "bankid_antifraud"}[
-        name.partition("_")[0]
-    ]
+    provider = {
+        "idenfy": "idenfy",
+        "zignsec": "zignsec",
+        "seal": "seal_id",
+        "bankid": "bankid_antifraud",
+        "webhooks": "standard_webhooks",
+    }[name.partition("_")[0]]
     entry = catalogue.provider(ProviderId(provider))
     options: dict[str, object] = {}
     keys, values = SigningKeys(secret=SECRET.encode()), {}
@@ -174,6 +179,30 @@ def test_a_receiver_that_minifies_by_parsing_loses_what_parsing_loses() -> None:
     assert {"escaped", "bom", "only-ubiid-notification-signature", "signature-missing"} <= set(found)
     assert {"timestamp-extended", "timestamp-words", "bom-added"} <= set(found)
     assert not {"example-identification", "blanks-added", "reserialised", "keys-sorted", "nulls-dropped"} & set(found)
+
+
+def test_a_correct_receiver_of_seal_id_has_no_fault() -> None:
+    """Bodies that are not JSON were signed in a form that was neither the bytes as posted nor any form of them."""
+    assert faults_of("seal_id_careful") == {}
+
+
+def test_a_receiver_that_strips_values_too_is_named_for_the_values_that_it_mixes_up_and_for_nothing_else() -> None:
+    found = faults_of("seal_id_stripping")
+    # Values with blanks are signed with their blanks: the page can be read both ways, and this is the way that was chosen.
+    signed_with_blanks = {"example-non-ascii", "example-unknown-status", "non-ascii", "document-type"}
+    assert set(found) == {"blank-added-to-value", *signed_with_blanks}
+    assert found["blank-added-to-value"].got == "200"
+
+
+def test_a_receiver_that_takes_a_request_without_a_token_is_wide_open() -> None:
+    assert faults_of("bankid_open")["token-missing"].grave
+
+
+def test_a_receiver_that_takes_any_age_is_named() -> None:
+    found = faults_of("webhooks_ageless")
+    assert found["timestamp-old"].grave
+    assert found["timestamp-ahead"].grave
+    assert not {"wrong-secret", "signature-missing", "timestamp-altered", "byte-changed"} & set(found)
 
 
 def test_400_for_a_signed_body_that_does_not_parse_is_named_and_nothing_else() -> None:

@@ -1,11 +1,15 @@
 """hookseal in the user's own program: `verify`, `sign`, and a gateway mounted in a FastAPI app."""
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
 import math
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,22 @@ def test_what_sign_signs_verify_accepts() -> None:
     for provider in ("zignsec", "idenfy", "seal_id"):
         event = hookseal.verify(provider, BODY, hookseal.sign(provider, BODY, secret=SECRET), secrets=["other", SECRET])
         assert event.provider == provider
+
+
+@pytest.mark.parametrize(
+    ("body", "signed"),
+    [
+        (b'{"a": 1, "b": "c d"}\n', b'{"a":1,"b":"c d"}'),
+        (b"not JSON, with blanks\n", b"not JSON, with blanks\n"),
+        (b'{"a": 1, "b": ', b'{"a": 1, "b": '),
+        (b'{"a": "\xe5 b"} ', b'{"a": "\xe5 b"} '),
+    ],
+)
+def test_seal_id_signs_json_without_its_blanks_and_any_other_body_as_it_is(body: bytes, signed: bytes) -> None:
+    at = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    digest = hmac.new(SECRET.encode(), b"20261121T120000Z|" + signed, hashlib.sha512).digest()
+    headers = dict(hookseal.sign("seal_id", body, secret=SECRET, at=at))
+    assert headers["ubiid-notification-signature"] == base64.b64encode(digest).decode()
 
 
 def test_verify_gives_the_normalised_event() -> None:

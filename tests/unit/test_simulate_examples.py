@@ -6,6 +6,7 @@ import hmac
 import itertools
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from hookseal.errors import ConfigurationError
 from hookseal.identity import extract
 from hookseal.identity.normalise import event as normalised
 from hookseal.message import Request, headers_of
-from hookseal.model import EventId, SourceId
+from hookseal.model import EventId, ProviderId, SourceId
 from hookseal.schemes.verdict import Proven
 from hookseal.simulate.examples import EXAMPLES, Call, Example, calls_of, examples_of
 from hookseal.store.port import EventRow
@@ -162,7 +163,7 @@ def test_the_calls_of_one_event_share_its_id() -> None:
 
 def test_a_provider_without_examples_is_a_usage_error() -> None:
     with pytest.raises(ConfigurationError, match="no example"):
-        examples_of(catalogue.provider("standard_webhooks"))
+        examples_of(replace(catalogue.provider("standard_webhooks"), id=ProviderId("an-entry-of-an-operator")))
 
 
 def test_the_clock_decides_the_times_and_nothing_else() -> None:

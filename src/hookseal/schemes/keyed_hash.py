@@ -22,7 +22,7 @@ from hookseal.clock import Instant
 from hookseal.errors import ConfigurationError
 from hookseal.message import Request, headers_of
 from hookseal.model import Reason
-from hookseal.schemes.minify import minified, stripped
+from hookseal.schemes.minify import is_json, minified, stripped
 from hookseal.schemes.timestamps import TimestampFormat, read_timestamp, write_timestamp
 from hookseal.schemes.verdict import Keys, NotProven, Proven, SigningKeys, Verdict
 
@@ -173,8 +173,7 @@ class KeyedHash:
         key = self._key_of(secret)
         if key is None:
             return b""
-        *_, body = self._contents(request.body)
-        return self._encoded(key, self._signed_text(request, timestamp, id, body))
+        return self._encoded(key, self._signed_text(request, timestamp, id, self._content_to_sign(request.body)))
 
     # --- reading the proof
 
@@ -270,8 +269,20 @@ class KeyedHash:
                         found = index
         return found
 
+    def _content_to_sign(self, body: bytes) -> bytes:
+        """Return the bytes that a signature of ours covers.
+
+        A body that is not JSON has no tokens, so white space cannot be told from content: it is signed as it is.
+        """
+        if self.content is Content.STRIPPED:
+            return stripped(body)
+        if self.content is Content.MINIFIED:
+            small = minified(body)
+            return small if len(small) != len(body) and is_json(body) else body
+        return body
+
     def _contents(self, body: bytes) -> Iterator[bytes]:
-        """The readings of the body that a signature may cover; the last one is what we sign."""
+        """Yield the readings of the body that a signature may cover."""
         if self.content is Content.STRIPPED:
             yield stripped(body)
             return

@@ -155,6 +155,8 @@ def no_consent() -> Expected:
 
 def challenged(scheme: str) -> Expected:
     def fault_in(answer: Answer) -> str:
+        if _is_2xx(answer):
+            return TAKEN
         if answer.status != 401:
             return "A request without a token is answered 401."
         given = answer.headers.get("www-authenticate", "")

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from hookseal.simulate.example import Example
-from hookseal.simulate.repertoire import bankid_antifraud, idenfy, seal_id, zignsec
+from hookseal.simulate.repertoire import bankid_antifraud, idenfy, seal_id, standard_webhooks, zignsec
 
 EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     "zignsec": zignsec.EXAMPLES,
     "bankid_antifraud": bankid_antifraud.EXAMPLES,
     "seal_id": seal_id.EXAMPLES,
     "idenfy": idenfy.EXAMPLES,
+    "standard_webhooks": standard_webhooks.EXAMPLES,
 }
