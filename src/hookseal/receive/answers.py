@@ -20,6 +20,7 @@ class Case(StrEnum):
     HANDSHAKE = "handshake"
     NOT_PROVEN = "not_proven"
     ADDRESS = "address"
+    ADDRESS_UNKNOWN = "address_unknown"
     ENVELOPE = "envelope"
     MEDIA_TYPE = "media_type"
     UNKNOWN_SOURCE = "unknown_source"
@@ -62,6 +63,8 @@ class _Row:
 TABLE: dict[Case, _Row] = {
     Case.NOT_PROVEN: _Row(401, "Not proven"),
     Case.ADDRESS: _Row(403, "Address not allowed"),
+    # The proxy in front names no address that can be read. That is a fault of our side, and says nothing of the client.
+    Case.ADDRESS_UNKNOWN: _Row(503, "Client address unknown", retry_after_s=10),
     Case.ENVELOPE: _Row(400, "Invalid CloudEvents envelope"),
     # The header says which content codings would be read (RFC 9110 §12.5.3).
     Case.MEDIA_TYPE: _Row(415, "Unsupported media type", headers=((b"accept-encoding", b"identity"),)),

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from hookseal import probe
+from hookseal.logs import get_logger
 from hookseal.message import Headers, Request
 from hookseal.model import SourceId
 from hookseal.probe import Step
@@ -26,6 +27,8 @@ from hookseal.receive.proxies import client_address, shared_by
 from hookseal.receive.service import Receiver
 from hookseal.receive.source import Source
 from hookseal.web.admission import Admission, Place
+
+log = get_logger(__name__)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -118,6 +121,9 @@ class Receiving:
             return receiver.handshake(source, self._request(scope, headers, method, path, b"", remote))
         if method != "POST":
             return not_allowed(source)
+        if remote is None and source.addresses:
+            log.warning("client address unknown, check the trusted proxies", source=source.id)
+            return self._unjudged(source, answers.answer(Case.ADDRESS_UNKNOWN))
         if self._admission.is_full:  # before the body is read: an overload then costs the least
             return self._unjudged(source, answers.answer(Case.OVERLOADED))
         place = self._admission.read(shared_by(remote), source.id, monotonic())
