@@ -47,6 +47,7 @@ from hookseal.store.port import (
     Result,
     Store,
     Stored,
+    Suspect,
 )
 
 NOW = Instant(1_763_700_000_000_000)
@@ -114,6 +115,19 @@ def moment() -> Instant:
 
 def new_delivery(endpoint: EndpointId = CORE, due_at: Instant = NOW, **given: Any) -> NewDelivery:
     return NewDelivery(**{"id": new_delivery_id(moment()), "endpoint": endpoint, "due_at": due_at, **given})
+
+
+async def suspect(store: Store) -> tuple[DeliveryId, Instant]:
+    """A delivery with two losses, and the instant at which it is due."""
+    delivery, now = await planned(store, 1), NOW
+    for _ in range(2):
+        assert len(await claim(store, now, lease_s=60)) == 1
+        now = plus(now, 60)
+    # The second loss is counted by a claim, which gives the lease back as the engine does.
+    [again] = await claim(store, now)
+    assert again.unexplained_losses == 2
+    await store.release({delivery: again.lease}, now)
+    return delivery, now
 
 
 def new_request(*events: NewEvent, **given: Any) -> NewRequest:
@@ -801,6 +815,102 @@ class StoreContract:
         assert {one.id for one in again} == {one.id for one in leased}
         assert {one.losses for one in again} == {1}
         assert (await after.delivery(waiting))[0].losses == 0
+
+    # --- crash suspects ---
+
+    async def test_two_losses_without_an_attempt_make_a_crash_suspect(self, store: Store) -> None:
+        delivery, now = await suspect(store)
+        assert await claim(store, now) == []
+        assert await store.next_due_at([CORE]) is None
+        assert await store.next_suspect_at([CORE]) == now
+        assert await store.next_suspect_at([AUDIT]) is None
+        assert await store.due_suspects([AUDIT], now, 10) == []
+        assert await store.due_suspects([CORE], Instant(now - 1), 10) == []
+        assert await store.due_suspects([CORE], now, 10) == [Suspect(delivery, CORE, 0)]
+        assert (await store.delivery(delivery))[0].losses == 2
+
+    async def test_a_recorded_attempt_explains_earlier_losses(self, store: Store) -> None:
+        await planned(store, 1)
+        now = NOW
+        for _ in range(4):
+            [lost] = await claim(store, now, lease_s=60)
+            now = plus(now, 60)
+            [again] = await claim(store, now, lease_s=60)
+            assert (again.unexplained_losses, again.id) == (1, lost.id)
+            assert await store.record(result(again, DeliveryState.PENDING, started_at=now))
+            now = plus(now, 60)
+        assert await store.next_suspect_at([CORE]) is None
+
+    async def test_only_a_loss_during_an_isolated_attempt_counts_as_isolated(self, store: Store) -> None:
+        delivery, now = await suspect(store)
+        for number in range(3):
+            claimed = await store.claim_suspect(delivery, now, plus(now, 60), plus(now, 300))
+            assert claimed is not None
+            assert (claimed.id, claimed.unexplained_losses, claimed.event.body) == (delivery, 2 + number, b'{"a": 1}')
+            assert await store.claim_suspect(delivery, now, plus(now, 60), plus(now, 300)) is None
+            assert await store.due_suspects([CORE], plus(now, 59), 10) == []
+            # The lease has ended, the wait has not.
+            assert await store.due_suspects([CORE], plus(now, 60), 10) == []
+            assert await store.next_suspect_at([CORE]) == plus(now, 300)
+            now = plus(now, 300)
+            assert await store.due_suspects([CORE], now, 10) == [Suspect(delivery, CORE, number + 1)]
+        claimed = await store.claim_suspect(delivery, now, plus(now, 60), plus(now, 300))
+        assert claimed is not None
+        await store.release({delivery: claimed.lease}, now)
+        assert await store.due_suspects([CORE], now, 10) == [Suspect(delivery, CORE, 3)]
+        claimed = await store.claim_suspect(delivery, now, plus(now, 60), plus(now, 300))
+        assert claimed is not None
+        assert await store.record(result(claimed, DeliveryState.PENDING, started_at=now))
+        now = plus(now, 60)
+        [normal] = await claim(store, now)
+        assert (normal.id, normal.attempts, normal.unexplained_losses) == (delivery, 1, 0)
+
+    async def test_an_isolated_attempt_can_be_renewed_and_cancelled(self, store: Store) -> None:
+        delivery, now = await suspect(store)
+        claimed = await store.claim_suspect(delivery, now, plus(now, 60), plus(now, 300))
+        assert claimed is not None
+        assert await store.renew({delivery: claimed.lease}, plus(now, 90)) == [delivery]
+        assert await store.due_suspects([CORE], plus(now, 80), 10) == []
+        assert await store.cancel(delivery, now) is True
+        assert await store.record(result(claimed)) is False
+        assert await store.next_suspect_at([CORE]) is None
+
+    async def test_a_suspect_ends_dead_without_an_attempt(self, store: Store) -> None:
+        delivery, now = await suspect(store)
+        other = await planned(store, 2, due_at=now)
+        assert await store.end_suspect(other, now) is False
+        claimed = await store.claim_suspect(delivery, now, plus(now, 60), plus(now, 60))
+        assert await store.end_suspect(delivery, now) is False
+        assert claimed is not None
+        await store.release({delivery: claimed.lease}, now)
+        assert await store.end_suspect(delivery, plus(now, 5)) is True
+        row, attempts = await store.delivery(delivery)
+        assert (row.state, row.last_reason, row.attempts, attempts) == (DeliveryState.DEAD, "worker_lost", 0, [])
+        assert (row.ended_at, row.due_at, row.losses) == (plus(now, 5), None, 2)
+        assert await store.end_suspect(DeliveryId("msg_nonsense"), now) is False
+        assert await store.claim_suspect(DeliveryId("msg_nonsense"), now, plus(now, 60), now) is None
+
+    async def test_two_claims_of_one_suspect_give_one_lease(self, store: Store) -> None:
+        delivery, now = await suspect(store)
+        claims = await asyncio.gather(
+            *(store.claim_suspect(delivery, now, plus(now, 60), plus(now, 60)) for _ in range(8))
+        )
+        assert len([one for one in claims if one is not None]) == 1
+
+    async def test_a_suspect_that_cannot_be_read_is_dead_at_once(self, store: Store, stores: Stores) -> None:
+        delivery, now = await suspect(store)
+        await stores.damage(store, (await store.delivery(delivery))[0].event)
+        assert await store.claim_suspect(delivery, now, plus(now, 60), plus(now, 60)) is None
+        assert (await store.delivery(delivery))[0].last_reason == "config_error"
+
+    async def test_voided_leases_of_isolated_attempts_keep_their_wait(self, store: Store, stores: Stores) -> None:
+        delivery, now = await suspect(store)
+        assert await store.claim_suspect(delivery, now, plus(now, 60), plus(now, 300)) is not None
+        after = await stores.after_a_crash(store)
+        await after.void_leases(plus(now, 2))
+        await after.due_suspects([CORE], plus(now, 60), 10)
+        assert await after.next_suspect_at([CORE]) == plus(now, 300)
+        assert await after.due_suspects([CORE], plus(now, 300), 10) == [Suspect(delivery, CORE, 1)]
 
     # --- cancelling and replaying ---
 

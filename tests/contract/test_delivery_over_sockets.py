@@ -40,6 +40,12 @@ class Counted:
         if state is not DeliveryState.PENDING:
             self.ended[endpoint, state] += 1
 
+    def ended(self, endpoint: str, delivery: str, state: str, reason: str) -> None:
+        pass
+
+    def isolated(self, endpoint: str, delivery: str) -> None:
+        pass
+
     def fenced(self, endpoint: str, delivery: str) -> None:
         raise AssertionError("nobody else holds a lease here")
 

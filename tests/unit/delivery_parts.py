@@ -28,6 +28,7 @@ from hookseal.store.port import (
     NewRequest,
     Result,
     StoredEvent,
+    Suspect,
 )
 from hookseal.store.sqlite import SqliteStore
 
@@ -112,6 +113,8 @@ class Watch:
     def __init__(self) -> None:
         self.attempts: asyncio.Queue[Told] = asyncio.Queue()
         self.fences: asyncio.Queue[DeliveryId] = asyncio.Queue()
+        self.endings: asyncio.Queue[Told] = asyncio.Queue()
+        self.isolations: asyncio.Queue[DeliveryId] = asyncio.Queue()
         self.unwritten: asyncio.Queue[DeliveryId] = asyncio.Queue()
         self.broken: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
 
@@ -119,6 +122,12 @@ class Watch:
         self, endpoint: EndpointId, delivery: DeliveryId, state: DeliveryState, reason: str | None, seconds: float
     ) -> None:
         self.attempts.put_nowait(Told(endpoint, delivery, state, reason))
+
+    def ended(self, endpoint: EndpointId, delivery: DeliveryId, state: DeliveryState, reason: str) -> None:
+        self.endings.put_nowait(Told(endpoint, delivery, state, reason))
+
+    def isolated(self, endpoint: EndpointId, delivery: DeliveryId) -> None:
+        self.isolations.put_nowait(delivery)
 
     def fenced(self, endpoint: EndpointId, delivery: DeliveryId) -> None:
         self.fences.put_nowait(delivery)
@@ -156,6 +165,18 @@ class CountingStore(SqliteStore):
     async def next_due_at(self, *arguments: Any) -> Instant | None:
         with self._counted():
             return await super().next_due_at(*arguments)
+
+    async def next_suspect_at(self, *arguments: Any) -> Instant | None:
+        with self._counted():
+            return await super().next_suspect_at(*arguments)
+
+    async def due_suspects(self, *arguments: Any) -> Sequence[Suspect]:
+        with self._counted():
+            return await super().due_suspects(*arguments)
+
+    async def claim_suspect(self, *arguments: Any) -> Claimed | None:
+        with self._counted():
+            return await super().claim_suspect(*arguments)
 
     async def record(self, result: Result) -> bool:
         with self._counted():
@@ -339,7 +360,8 @@ async def looked(engine: Engine) -> None:
         while True:
             planned = engine.plan(SOURCE, [TYPE])[0]
             engine.abandoned(planned)
-            if all(one.lease is not None for one in planned):
+            # A queue is careful until its first claim has shown that nothing was lost before.
+            if all(one.lease is not None for one in planned) and not any(one.careful for one in engine._lanes.values()):
                 return
             await asyncio.sleep(0)
 

@@ -189,22 +189,6 @@ async def test_what_a_dead_process_held_is_delivered_by_the_next(tmp_path: Path)
         assert (row.state, row.attempts, row.losses) == (DELIVERED, 1, 1)
 
 
-async def test_a_delivery_that_three_holders_died_with_is_dead_and_its_neighbours_are_delivered(tmp_path: Path) -> None:
-    async with bench(tmp_path, start=False) as b:
-        poison = (await b.receive())[0]
-        for _ in range(3):
-            assert len(await b.store.claim_due({CORE: 10}, b.clock.now(), later(b.clock, 60))) == 1
-            await b.store.void_leases(b.clock.now())
-        neighbours = {delivery for _ in range(20) for delivery in await b.receive()}
-        await b.engine.start()
-        told = await b.watch.told(21)
-        assert {one.delivery for one in told if one.state is DELIVERED} == neighbours
-        row, attempts = await b.store.delivery(poison)
-        assert (row.state, row.last_reason) == (DEAD, "worker_lost")
-        assert [one.reason for one in attempts] == ["worker_lost"]
-        assert poison not in {parcel.delivery for _, parcel in b.receiver.came}
-
-
 async def test_suspects_are_sent_one_at_a_time_and_all_arrive(tmp_path: Path) -> None:
     inside: list[int] = []
     async with bench(tmp_path, start=False) as b:

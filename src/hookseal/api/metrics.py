@@ -84,6 +84,10 @@ class Metrics:
         self._attempted = counter(
             "delivery_attempts", "Tries to deliver, by where they left the delivery.", "endpoint", "outcome", "reason"
         )
+        self._ended = counter(
+            "deliveries_ended_unattempted", "Deliveries that ended without an attempt.", "endpoint", "reason"
+        )
+        self._isolated = counter("delivery_isolated_attempts", "Attempts of crash suspects.", "endpoint")
         self._fenced = counter("delivery_results_fenced", "Results of tries whose lease another held.", "endpoint")
         self._unrecorded = counter("delivery_results_unrecorded", "Results that could not be written down.", "endpoint")
         self._broke = counter("faults", "Faults of our own, by the part that had them.", "part")
@@ -149,6 +153,12 @@ class Metrics:
         label = self._endpoint(endpoint)
         self._attempted[label, state.value, _attempt_reason(reason)].inc()
         self._attempt[label,].observe(seconds)
+
+    def ended(self, endpoint: EndpointId, delivery: DeliveryId, state: DeliveryState, reason: str) -> None:
+        self._ended[self._endpoint(endpoint), _attempt_reason(reason)].inc()
+
+    def isolated(self, endpoint: EndpointId, delivery: DeliveryId) -> None:
+        self._isolated[self._endpoint(endpoint),].inc()
 
     def fenced(self, endpoint: EndpointId, delivery: DeliveryId) -> None:
         self._fenced[self._endpoint(endpoint),].inc()

@@ -20,7 +20,7 @@ Theory of operation
 - A lane with a rate leases no more than a minute's worth; `_open_lanes` starts the next try when its turn comes. The
   rate is this process's: it is not remembered over a restart, and of several nodes each has its own.
 - A lane whose endpoint has not consented leases nothing: its deliveries wait in the store until `admit`.
-- A delivery whose holder died with it twice is sent only while no other suspect of its lane is. At three it is dead.
+- A delivery that was leased twice when its process ended is attempted alone (`isolation.py`); no claim returns it.
 - The receiving side must end each plan with `stored` or `abandoned`, or the reserved slots are lost to it.
 """
 
@@ -31,24 +31,18 @@ from random import Random
 
 from hookseal.clock import Clock, Instant, plus, seconds_between, to_unix
 from hookseal.delivery.endpoint import LONGEST_TRY_S, Endpoint
+from hookseal.delivery.isolation import Isolation
 from hookseal.delivery.lane import Held, Lane, Shared, Try
 from hookseal.delivery.observer import Observer, Silence
-from hookseal.delivery.outcome import (
-    DOUBTFUL,
-    LOST_TOO_OFTEN,
-    endpoint_lives,
-    is_final,
-    judge,
-    losses_unexplained,
-    lost_too_often,
-)
+from hookseal.delivery.outcome import endpoint_lives, is_final, judge
 from hookseal.delivery.plan import Plan
+from hookseal.delivery.policy import RetryPolicy
 from hookseal.destinations.port import Answered, Destinations, Failed, Parcel, Rejected, Sent, Stopped
 from hookseal.errors import StoreError, StoreUnavailable
 from hookseal.ids import new_delivery_id
 from hookseal.model import AttemptReason, DeliveryId, EndpointId, Event, EventId, SourceId
 from hookseal.probe import Step, reach
-from hookseal.store.port import Claimed, Lease, NewDelivery, Result, Store, StoredEvent
+from hookseal.store.port import SUSPECT_LOSSES, Claimed, Lease, NewDelivery, Result, Store, StoredEvent
 
 LEASE_S = 60.0
 HEARTBEAT_S = 10.0
@@ -101,6 +95,10 @@ class Engine:
         self._ended = asyncio.Event()
         self._quiet = asyncio.Event()
         self._paced = asyncio.Event()
+        self._isolation = Isolation(self, store, clock, self._observer, lease_s=LEASE_S, poll_s=POLL_S)
+        self._busy = 0
+        """Claims under way, and calls whose results are not recorded."""
+        self._calm = asyncio.Event()
         self._asleep_until: Instant | None = None
         self._renewed, self._least_ahead_s = clock.monotonic(), to_unix(clock.now()) - clock.monotonic()
         """When leases were renewed, and the least by which the wall clock was ahead of the monotonic one since."""
@@ -135,7 +133,8 @@ class Engine:
 
     def _new(self, lane: Lane, now: Instant) -> NewDelivery:
         endpoint, delivery = lane.endpoint.id, new_delivery_id(now, self._random.randbytes)
-        if not self._running or lane.more or lane.room == 0:  # older work waits in the store: stand in line behind it
+        # If older work waits in the store, stand in line behind it. During an isolated attempt nothing else is leased.
+        if not self._running or self._isolation.is_active or lane.more or lane.room == 0:
             return NewDelivery(id=delivery, endpoint=endpoint, due_at=now)
         lane.reserved += 1
         until = plus(now, LEASE_S)
@@ -206,7 +205,10 @@ class Engine:
     async def start(self) -> None:
         """Begin. Before this, the caller has voided what a dead process of an embedded store had leased."""
         self._running = True
-        self._tasks = [asyncio.create_task(one) for one in (self._run(), self._keep_leases(), self._open_lanes())]
+        self._tasks = [
+            asyncio.create_task(one)
+            for one in (self._run(), self._keep_leases(), self._open_lanes(), self._isolation.run())
+        ]
 
     async def stop(self, grace_s: float) -> None:
         """Claim nothing more, let what is being sent finish for `grace_s`, then cut it off and give all leases back."""
@@ -215,6 +217,8 @@ class Engine:
         self._running = False
         self._wake.set()
         self._stopping.set()
+        self._isolation.stop()
+        self._calm.set()
         # A loop that crashed was reported when it ended. Its exception must not keep us from giving leases back.
         await asyncio.gather(self._tasks[0], return_exceptions=True)
         await self._release([held for lane in self._lanes.values() for held in self._drop_waiting(lane)])
@@ -286,15 +290,18 @@ class Engine:
         if asked:
             for endpoint in asked:
                 self._lanes[endpoint].more = False  # before the claim: what is told meanwhile sets it again
+            self._busy += 1
             try:
                 claimed = await self._store.claim_due(asked, now, plus(now, LEASE_S))
+                await self._taken(claimed, asked, plus(now, LEASE_S))
             except BaseException:
                 # Without waking this loop, which waits before it tries again.
                 for endpoint in asked:
                     if endpoint in self._lanes:
                         self._lanes[endpoint].more = True
                 raise
-            await self._taken(claimed, asked, plus(now, LEASE_S))
+            finally:
+                self._end_work()
             if claimed and self._asked():
                 return 0.0
         known = [endpoint for endpoint, lane in self._lanes.items() if not lane.more and lane.is_open]
@@ -314,64 +321,103 @@ class Engine:
 
     def _asked(self) -> dict[EndpointId, int]:
         """How many to claim for each lane that wants any; the share of each is the same, whatever the others' backlog."""
+        if self._isolation.is_active:
+            return {}
         hungry = {endpoint: appetite for endpoint, lane in self._lanes.items() if (appetite := lane.appetite)}
         share = max(CLAIM_MOST // len(hungry), 1) if hungry else 0
         return {endpoint: min(appetite, share) for endpoint, appetite in hungry.items()}
 
     async def _taken(self, claimed: Sequence[Claimed], asked: Mapping[EndpointId, int], until: Instant) -> None:
         brought = dict.fromkeys(asked, 0)
-        doubtful: set[EndpointId] = set()
+        lost = {claim.endpoint for claim in claimed if claim.unexplained_losses}
+        for endpoint in asked:
+            if endpoint in self._lanes:
+                self._lanes[endpoint].careful = endpoint in lost
         back: dict[DeliveryId, Lease] = {}
-        dying: list[Claimed] = []
         for claim in claimed:
             brought[claim.endpoint] = brought.get(claim.endpoint, 0) + 1
             lane = self._lanes.get(claim.endpoint)
             held = self._held.get(claim.id)
-            doubt = losses_unexplained(claim)
             if held is not None:  # our own lease had lapsed while we held it: go on with the new one, never send beside
                 held.lease, held.until, held.gone = claim.lease, until, False
             elif lane is None or not lane.is_open or not self._running:
                 back[claim.id] = claim.lease
-            elif doubt >= LOST_TOO_OFTEN:
-                dying.append(claim)
-            elif doubt >= DOUBTFUL and lane.suspects:
-                doubtful.add(claim.endpoint)
+            elif claim.unexplained_losses >= SUSPECT_LOSSES:  # its lease lapsed and was counted by this claim
                 back[claim.id] = claim.lease
+                self._isolation.wake()
+            elif lane.careful and not lane.room:
+                back[claim.id] = claim.lease
+                lane.more = True
             else:
-                if doubt >= DOUBTFUL:
-                    doubtful.add(claim.endpoint)
-                self._take(claim, lane, until, suspect=doubt >= DOUBTFUL)
+                self._take(claim, lane, until)
         for endpoint, number in brought.items():
             lane = self._lanes.get(endpoint)
             if lane is not None:
-                lane.careful = endpoint in doubtful
-                lane.more = lane.more or lane.careful or number >= asked.get(endpoint, 0)
+                lane.more = lane.more or number >= asked.get(endpoint, 0)
                 self._feed(lane)
         if back:
             await self._store.release(back, self._clock.now())
-        for claim in dying:
-            await self._bury(claim)
 
-    async def _bury(self, claim: Claimed) -> None:
-        result = lost_too_often(claim, self._clock.now())
-        if await self._store.record(result):
-            self._observer.attempted(claim.endpoint, claim.id, result.state, result.attempt.reason, 0.0)
+    def _end_work(self) -> None:
+        self._busy -= 1
+        if not self._busy:
+            self._calm.set()
+
+    # --- crash suspects ---------------------------------------------------------------------------------------------
+
+    def endpoints_for_suspects(self) -> Mapping[EndpointId, RetryPolicy]:
+        """Return the endpoints that may be called now, each with its retry policy."""
+        now = self._clock.now()
+        return {
+            endpoint: lane.endpoint.policy
+            for endpoint, lane in self._lanes.items()
+            if lane.is_open and lane.is_free(now)
+        }
+
+    async def clear(self) -> bool:
+        """Wait until nothing is in flight, and release what is queued. False if the engine is stopping."""
+        while self._busy and self._running:
+            self._calm.clear()
+            await self._calm.wait()
+        await self._release([held for lane in self._lanes.values() for held in self._drop_waiting(lane)])
+        return self._running
+
+    async def attempt_isolated(self, claim: Claimed, lease_until: Instant) -> None:
+        """Attempt the delivery and return when its result is recorded."""
+        lane, now = self._lanes.get(claim.endpoint), self._clock.now()
+        # Released too if the claim took so long that its lease covers no whole attempt.
+        covers = lane is not None and seconds_between(now, lease_until) >= lane.endpoint.timeout_s + COVER_S
+        if lane is None or not covers or not lane.is_open or not self._running or not lane.is_free(now):
+            await self._store.release({claim.id: claim.lease}, now)
+            return
+        held = self._take(claim, lane, lease_until)
+        lane.put_first(held)
+        call = self._start(lane, [held], now)
+        # Not awaited itself: `stop` may cancel it, and it handles its own errors.
+        await asyncio.wait([call])
+
+    def resume(self) -> None:
+        """Claim and dispatch again after an isolated attempt."""
+        for lane in self._lanes.values():
+            self._feed(lane)
+        self.wake()
 
     # --- send -------------------------------------------------------------------------------------------------------
 
-    def _take(self, claim: Claimed, lane: Lane, until: Instant, suspect: bool = False) -> None:
+    def _take(self, claim: Claimed, lane: Lane, until: Instant) -> Held:
         shared = self._shared.get(claim.event.row.id)
         if shared is None:
             shared = self._shared[claim.event.row.id] = Shared()
         shared.users += 1
-        held = Held(claim, lane, shared, until, suspect)
+        held = Held(claim, lane, shared, until)
         self._held[claim.id] = held
         lane.hold(held)
         reach(Step.CLAIMED)
+        return held
 
     def _feed(self, lane: Lane) -> None:
         """Start tries while the lane has free slots."""
-        while self._running and lane.is_open and lane.waiting and lane.has_slot:
+        while self._running and lane.is_open and lane.waiting and lane.has_slot and not self._isolation.is_active:
             now = self._clock.now()
             together = lane.next(now, COVER_S)
             if not together:
@@ -379,9 +425,14 @@ class Engine:
             if not lane.may_start(now):
                 self._paced.set()
                 return
-            one = lane.begin(together, now, self._clock.monotonic())
-            self._tries.add(one)
-            one.task = asyncio.create_task(self._carry(one))
+            self._start(lane, together, now)
+
+    def _start(self, lane: Lane, together: Sequence[Held], now: Instant) -> asyncio.Task[None]:
+        one = lane.begin(together, now, self._clock.monotonic())
+        self._tries.add(one)
+        self._busy += 1
+        one.task = asyncio.create_task(self._carry(one))
+        return one.task
 
     async def _open_lanes(self) -> None:
         """Start tries that a rate held up, as their turns come."""
@@ -419,6 +470,7 @@ class Engine:
         finally:
             for held in mine:
                 self._let_go(held)
+            self._end_work()
 
     async def _part(self, lane: Lane, apart: Sequence[Held]) -> None:
         """Send each by itself what was refused together."""

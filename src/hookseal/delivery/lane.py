@@ -39,21 +39,19 @@ class Held:
     """A leased delivery in this process.
 
     until     when the lease ends, as last renewed.
-    suspect   holders have died with it; no second such delivery is in flight in its lane, and none shares its call.
-    alone     a batch with it was refused for good: it is sent by itself, since another may have been the cause.
+    alone     it shares no call: a batch with it was refused for good, or it is a crash suspect.
     trying    the call that carries it, until the result is recorded; None while it waits.
     gone      the lease is lost or given back: whatever comes of the try, it is not ours to record.
     """
 
-    __slots__ = ("alone", "bytes", "claim", "gone", "lane", "lease", "shared", "suspect", "trying", "until")
+    __slots__ = ("alone", "bytes", "claim", "gone", "lane", "lease", "shared", "trying", "until")
 
-    def __init__(self, claim: Claimed, lane: "Lane", shared: Shared, until: Instant, suspect: bool) -> None:
+    def __init__(self, claim: Claimed, lane: "Lane", shared: Shared, until: Instant) -> None:
         self.claim = claim
         self.lane = lane
         self.shared = shared
         self.lease: Lease = claim.lease
         self.until = until
-        self.suspect = suspect
         self.bytes = len(claim.event.body)
         self.alone = False
         self.gone = False
@@ -83,7 +81,8 @@ class Lane:
     """See the module head.
 
     more      the store may hold work for this endpoint that is due and not leased.
-    careful   the last claim brought a suspect: claim one at a time, and none while one is held.
+    careful   claim no more than can be sent at once. True until a claim brings no delivery that was lost before: one of
+              them may end this process, and what is leased then may be suspected next.
     is_open   False while the endpoint has not consented: nothing is leased for it, and nothing sent.
     opens_at  when the next try may begin, where the rate holds one up; None when none is held up.
     """
@@ -95,8 +94,7 @@ class Lane:
         self.sending = 0
         self.reserved = 0
         self.more = True
-        self.careful = False
-        self.suspects = 0
+        self.careful = True
         self.slow_start = SlowStart()
         self.is_open = not endpoint.needs_consent
         self.opens_at: Instant | None = None
@@ -117,7 +115,7 @@ class Lane:
         """How many more deliveries may be held. Large bodies close the backlog early, the slots never."""
         if not self.is_open:
             return 0
-        backlog = self._backlog if self._bytes < self._budget_bytes else 0
+        backlog = self._backlog if self._bytes < self._budget_bytes and not self.careful else 0
         return max(self._bounded(self._slots + backlog) - self._held - self.reserved, 0)
 
     @property
@@ -134,8 +132,6 @@ class Lane:
         """How many to claim now. Waits until half the room is free, so that a claim is worth its transaction."""
         if not self.more:
             return 0
-        if self.careful:
-            return 0 if self.suspects or not self.room else 1
         room = self.room
         full = self._bounded(self._slots + self._backlog)
         return room if room * 2 >= full or not self.waiting else 0
@@ -152,11 +148,10 @@ class Lane:
             if seconds_between(now, held.until) < self.endpoint.timeout_s + cover_s:
                 break
             size += held.bytes
-            by_itself = held.alone or held.suspect
-            if together and (by_itself or size > BATCH_BYTES):
+            if together and (held.alone or size > BATCH_BYTES):
                 break
             together.append(held)
-            if by_itself or len(together) == self.endpoint.batch:
+            if held.alone or len(together) == self.endpoint.batch:
                 break
         return together
 
@@ -173,6 +168,11 @@ class Lane:
         for held in reversed(again):
             held.trying, held.alone = None, True
             self.waiting.appendleft(held)
+
+    def put_first(self, held: Held) -> None:
+        """Let the next call carry this one alone, though others came first."""
+        self.waiting.remove(held)
+        self.wait_alone([held])
 
     def use(self, endpoint: Endpoint, destination: Destination) -> None:
         """Go on with changed settings. What was consented to for another URL counts for nothing."""
@@ -191,6 +191,10 @@ class Lane:
         rates = [one for one in (self.endpoint.rate_per_min, self.granted_per_min) if one is not None]
         self._pace.per_minute = min(rates, default=None)
 
+    def is_free(self, now: Instant) -> bool:
+        """Whether the rate allows a call now. Changes nothing."""
+        return self._pace.free_at(now) <= now
+
     def may_start(self, now: Instant) -> bool:
         """Whether the rate lets one more try begin now; else `opens_at` says when to ask again."""
         free = self._pace.free_at(now)
@@ -207,11 +211,9 @@ class Lane:
     def hold(self, held: Held) -> None:
         self._held += 1
         self._bytes += held.bytes
-        self.suspects += held.suspect
         self.waiting.append(held)
 
     def let_go(self, held: Held) -> None:
         """Once for each `hold`, when the delivery is recorded, given back or lost. It must not be waiting any more."""
         self._held -= 1
         self._bytes -= held.bytes
-        self.suspects -= held.suspect

@@ -14,6 +14,14 @@ class Observer(Protocol):
         """One try was made and recorded. state: where it left the delivery; reason: None when it delivered."""
         ...
 
+    def ended(self, endpoint: EndpointId, delivery: DeliveryId, state: DeliveryState, reason: str) -> None:
+        """A delivery ended without an attempt that could say so."""
+        ...
+
+    def isolated(self, endpoint: EndpointId, delivery: DeliveryId) -> None:
+        """A crash suspect is about to be attempted, with nothing else in flight."""
+        ...
+
     def fenced(self, endpoint: EndpointId, delivery: DeliveryId) -> None:
         """A result was refused: the lease had gone to another, or the delivery had been cancelled."""
         ...
@@ -33,6 +41,12 @@ class Silence:
     def attempted(
         self, endpoint: EndpointId, delivery: DeliveryId, state: DeliveryState, reason: str | None, seconds: float
     ) -> None:
+        pass
+
+    def ended(self, endpoint: EndpointId, delivery: DeliveryId, state: DeliveryState, reason: str) -> None:
+        pass
+
+    def isolated(self, endpoint: EndpointId, delivery: DeliveryId) -> None:
         pass
 
     def fenced(self, endpoint: EndpointId, delivery: DeliveryId) -> None:

@@ -9,15 +9,6 @@ from hookseal.destinations.port import Answered, Failed, Rejected, Sent, Stopped
 from hookseal.model import AttemptReason, DeliveryState
 from hookseal.store.port import AttemptRow, Claimed, Lease, Result
 
-DOUBTFUL = 2
-LOST_TOO_OFTEN = 3
-"""Holders that died with a delivery before it counts as what killed them. Each recorded try is proof of the contrary."""
-
-
-def losses_unexplained(claim: Claimed) -> int:
-    """How often the delivery's holder died with it, less the tries that it is known to have survived."""
-    return max(claim.losses - claim.attempts, 0)
-
 
 def endpoint_lives(sent: Sent) -> bool | None:
     """Whether an endpoint answers as one that works, even if it refuses the event; None where it was not asked."""
@@ -67,17 +58,4 @@ def judge(
         ),
         state=after(DeliveryState.PENDING, happening),
         due_at=due_at,
-    )
-
-
-def lost_too_often(claim: Claimed, now: Instant) -> Result:
-    """The end of a delivery whose holders keep dying: dead, without another try, for the operator to look at."""
-    return Result(
-        delivery=claim.id,
-        lease=claim.lease,
-        attempt=AttemptRow(
-            number=claim.attempts + 1, started_at=now, duration_ms=0, status=None, reason=AttemptReason.WORKER_LOST
-        ),
-        state=after(DeliveryState.PENDING, Happening.LOST_TOO_OFTEN),
-        due_at=None,
     )

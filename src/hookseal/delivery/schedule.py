@@ -6,7 +6,7 @@ Two ways of counting. Most policies wait after each failure, so that a slow endp
 """
 
 from hookseal.clock import Instant, plus, seconds_between
-from hookseal.delivery.policy import RetryPolicy
+from hookseal.delivery.policy import POLICIES, RetryPolicy
 
 ROOM_S = 60.0
 """Kept free at the end of a window for each try that is still to come: longer than a try may take (30 s) and be late."""
@@ -48,6 +48,19 @@ def next_attempt_at(
         return at
     planned, latest = plus(ended_at, wait_s), plus(first_at, policy.window_s - ROOM_S)
     return None if planned > latest else min(at, latest)
+
+
+def wait_after_loss(policy: RetryPolicy, losses: int) -> float:
+    """Return how many seconds a crash suspect waits after it was lost in isolation `losses` times, from 1.
+
+    The policy's own waits, without jitter: `standard` 5 s, 5 min, 30 min, ... The last one repeats. A policy that never
+    waits after an attempt, because it makes one only, lends those of `standard`.
+    """
+    waits_s = policy.waits_s or POLICIES["standard"].waits_s
+    place = min(losses, len(waits_s)) - 1
+    if policy.from_first and place > 0:
+        return waits_s[place] - waits_s[place - 1]
+    return waits_s[place]
 
 
 def _at_offset(

@@ -19,7 +19,7 @@ class Happening(StrEnum):
     REJECTED = "rejected"  # it can never be sent: no format, no key, no address for it
     STOPPED = "stopped"  # we are stopping: the try does not count
     LOST = "lost"  # its holder died or fell silent; the lease ended without a result
-    LOST_TOO_OFTEN = "lost_too_often"  # so many holders died with it that it is likely the cause
+    LOST_TOO_OFTEN = "lost_too_often"  # its process ended in too many attempts that it made alone
     CANCELLED = "cancelled"  # the operator's word
 
 

@@ -220,8 +220,9 @@ class AttemptRow:
 class Claimed:
     """One delivery that this node may try now, with the event to send.
 
-    attempts          tries recorded so far.
-    first_attempt_at  when the first of them began; None before the first. Windows such as 48 h count from here.
+    attempts            tries recorded so far.
+    unexplained_losses  leases that ended without a result since the last recorded attempt.
+    first_attempt_at    when the first of them began; None before the first. Windows such as 48 h count from here.
     """
 
     id: DeliveryId
@@ -231,6 +232,20 @@ class Claimed:
     losses: int
     first_attempt_at: Instant | None
     event: StoredEvent
+    unexplained_losses: int = 0
+
+
+SUSPECT_LOSSES = 2
+"""Unexplained losses that make a delivery a crash suspect. The number is written in the SQL of both stores too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A crash suspect that is due. isolated_losses: unexplained losses while it was alone in flight in its process."""
+
+    delivery: DeliveryId
+    endpoint: EndpointId
+    isolated_losses: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -434,11 +449,39 @@ class Store(Protocol):
 
     # delivering
     async def claim_due(self, free: Mapping[EndpointId, int], now: Instant, lease_until: Instant) -> Sequence[Claimed]:
-        """Lease deliveries that are due, the longest due first, at most `free[endpoint]` of each endpoint."""
+        """Lease deliveries that are due, the longest due first, at most `free[endpoint]` of each endpoint.
+
+        Crash suspects are left out: `claim_suspect` leases them one at a time.
+        """
         ...
 
     async def next_due_at(self, endpoints: Sequence[EndpointId]) -> Instant | None:
-        """When the earliest pending delivery of these endpoints is due; leased ones count with their lease's end."""
+        """When the earliest pending delivery of these endpoints is due; leased ones count with their lease's end.
+
+        Crash suspects are left out.
+        """
+        ...
+
+    async def next_suspect_at(self, endpoints: Sequence[EndpointId]) -> Instant | None:
+        """Return when the earliest crash suspect of these endpoints is due; leased ones count with their lease's end."""
+        ...
+
+    async def due_suspects(self, endpoints: Sequence[EndpointId], now: Instant, limit: int) -> Sequence[Suspect]:
+        """Count lapsed leases of crash suspects as losses, then return the suspects that are due, the longest due first."""
+        ...
+
+    async def claim_suspect(
+        self, delivery: DeliveryId, now: Instant, lease_until: Instant, due_if_lost: Instant
+    ) -> Claimed | None:
+        """Lease a crash suspect for an attempt during which nothing else is in flight in this process.
+
+        If the lease is lost, that counts as an isolated loss, and the delivery is due at `due_if_lost`. None if the
+        delivery is no due suspect any more, or if its event cannot be read.
+        """
+        ...
+
+    async def end_suspect(self, delivery: DeliveryId, now: Instant) -> bool:
+        """End a crash suspect that is not leased: dead, `worker_lost`, without an attempt. False if it is none."""
         ...
 
     async def record(self, result: Result) -> bool:

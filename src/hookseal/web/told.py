@@ -20,6 +20,15 @@ class Told:
         if state is DeliveryState.DEAD:
             log.warning("delivery is dead", endpoint=endpoint, delivery_id=delivery, reason=reason)
 
+    def ended(self, endpoint: EndpointId, delivery: DeliveryId, state: DeliveryState, reason: str) -> None:
+        self._counted.ended(endpoint, delivery, state, reason)
+        log.warning("delivery is dead", endpoint=endpoint, delivery_id=delivery, reason=reason)
+
+    def isolated(self, endpoint: EndpointId, delivery: DeliveryId) -> None:
+        self._counted.isolated(endpoint, delivery)
+        # If the process ends now, this is the last line that names the delivery.
+        log.warning("crash suspect attempted alone", endpoint=endpoint, delivery_id=delivery)
+
     def fenced(self, endpoint: EndpointId, delivery: DeliveryId) -> None:
         self._counted.fenced(endpoint, delivery)
         log.info("result of a lost lease refused", endpoint=endpoint, delivery_id=delivery)

@@ -33,6 +33,7 @@ class Leased:
     lease: Lease
     attempts: int
     losses: int
+    unexplained_losses: int
     first_attempt_at: Instant | None
     event: bytes
 
@@ -78,7 +79,7 @@ class Claiming:
         return [Leased(row[1], delivery_id(row[1]), *row[2:]) for row in sorted(rows, key=lambda row: int(row[0]))]
 
 
-def claimed_leases(_: Claim, leased: Sequence[Leased]) -> Mapping[DeliveryId, Lease]:
+def claimed_leases(_: object, leased: Sequence[Leased]) -> Mapping[DeliveryId, Lease]:
     return {one.id: one.lease for one in leased}
 
 

@@ -181,7 +181,7 @@ FROM unnest($1::uuid[], $2::int[]) AS given (id, many) WHERE events.id = given.i
 
 -- claim_due --
 -- Lease what is due at some endpoints, the longest due first; skips rows that other nodes hold. One that still has a
--- lease lost it by running out of time: that is a loss. One statement for what SQLite does in three, because rows are
+-- lease lost it by running out of time: that is a loss. Crash suspects are claimed by `claim_suspect`. One statement for what SQLite does in three, because rows are
 -- locked as they are found. $1 endpoints, $2 how many of each, $3 fresh leases, as many as could be taken at most.
 -- What was found is named once more as an array: how many `asked.free` are the planner cannot know and takes for a tenth of
 -- the table, which it would then read from end to end for each claim; of an array it expects few.
@@ -194,6 +194,7 @@ due AS (
     CROSS JOIN LATERAL (
         SELECT id, due_at FROM deliveries
         WHERE state = 'pending' AND endpoint = asked.endpoint AND due_at <= $5::bigint + moment.shift
+            AND unexplained_losses < 2
         ORDER BY due_at LIMIT asked.free
         FOR UPDATE SKIP LOCKED
     ) AS found
@@ -203,11 +204,12 @@ taken AS (
 )
 UPDATE deliveries SET
     lease = ($3::bigint[])[taken.number], due_at = $6::bigint + taken.shift,
-    losses = losses + (deliveries.lease IS NOT NULL)::int
+    losses = losses + (deliveries.lease IS NOT NULL)::int,
+    unexplained_losses = unexplained_losses + (deliveries.lease IS NOT NULL)::int
 FROM taken WHERE deliveries.id = ANY (ARRAY(SELECT id FROM due)) AND deliveries.id = taken.id
 RETURNING
     taken.number, deliveries.id, deliveries.endpoint, deliveries.lease, deliveries.attempts, deliveries.losses,
-    deliveries.first_attempt_at, deliveries.event;
+    deliveries.unexplained_losses, deliveries.first_attempt_at, deliveries.event;
 
 -- claimed_events --
 -- The events of claimed deliveries.
@@ -228,7 +230,8 @@ moved AS (
         lease = NULL, attempts = attempts + 1,
         first_attempt_at = coalesce(first_attempt_at, result.started_at),
         ended_at = CASE result.state WHEN 'pending' THEN NULL ELSE result.ended_at END,
-        last_status = result.status, last_reason = result.reason
+        last_status = result.status, last_reason = result.reason, unexplained_losses = 0, isolated_losses = 0,
+        due_if_lost = NULL
     FROM result
     WHERE deliveries.id = result.id AND deliveries.lease = result.lease AND deliveries.state = 'pending'
     RETURNING deliveries.id
@@ -236,6 +239,50 @@ moved AS (
 INSERT INTO attempts (delivery, number, started_at, duration_ms, status, reason)
 SELECT result.id, number, started_at, duration_ms, status, reason FROM result JOIN moved USING (id)
 RETURNING delivery;
+
+-- void_suspects --
+-- End leases of crash suspects that have run out of time. Such a delivery is due now, or later if its attempt was an
+-- isolated one. $1: now.
+UPDATE deliveries SET
+    lease = NULL, due_at = greatest(due_at, due_if_lost), losses = losses + 1,
+    unexplained_losses = unexplained_losses + 1, isolated_losses = isolated_losses + (due_if_lost IS NOT NULL)::int,
+    due_if_lost = NULL
+WHERE id IN (
+    SELECT id FROM deliveries
+    WHERE state = 'pending' AND unexplained_losses > 1 AND lease IS NOT NULL
+        AND due_at <= $1::bigint + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $2::bigint, 0)
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+);
+
+-- due_suspects --
+-- Crash suspects that are due, the longest due first.
+SELECT id, endpoint, isolated_losses FROM deliveries
+WHERE state = 'pending' AND unexplained_losses > 1 AND lease IS NULL AND endpoint = ANY ($3::text[])
+    AND due_at <= $1::bigint + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $2::bigint, 0)
+ORDER BY due_at LIMIT $4;
+
+-- next_suspect_at --
+-- When the first crash suspect of some endpoints is due, by this node's clock.
+SELECT min(due_at) - coalesce((extract(epoch FROM now()) * 1000000)::bigint - $2::bigint, 0) FROM deliveries
+WHERE state = 'pending' AND unexplained_losses > 1 AND endpoint = ANY ($1::text[]);
+
+-- claim_suspect --
+-- Lease one crash suspect for an isolated attempt. $1 id, $2 lease, $3 now, $4 end of the lease, $5 due if it is lost.
+WITH moment AS (
+    SELECT coalesce((extract(epoch FROM now()) * 1000000)::bigint - $6::bigint, 0) AS shift
+)
+UPDATE deliveries SET lease = $2, due_at = $4::bigint + shift, due_if_lost = $5::bigint + shift
+FROM moment
+WHERE id = $1 AND state = 'pending' AND unexplained_losses > 1 AND due_at <= $3::bigint + shift AND lease IS NULL
+RETURNING
+    deliveries.id, deliveries.endpoint, deliveries.lease, deliveries.attempts, deliveries.losses,
+    deliveries.unexplained_losses, deliveries.first_attempt_at, deliveries.event;
+
+-- end_suspect --
+-- A crash suspect was lost in too many isolated attempts. No attempt is written down: none has a known result.
+UPDATE deliveries SET state = 'dead', due_at = NULL, ended_at = $2, last_status = NULL, last_reason = $3
+WHERE id = $1 AND state = 'pending' AND unexplained_losses > 1 AND lease IS NULL
+RETURNING id;
 
 -- renew_leases --
 -- Extend leases that are still held.
@@ -247,7 +294,8 @@ RETURNING deliveries.id;
 -- release_leases --
 -- Give leases back untried.
 UPDATE deliveries SET
-    lease = NULL, due_at = $3::bigint + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $4::bigint, 0)
+    lease = NULL, due_if_lost = NULL,
+    due_at = $3::bigint + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $4::bigint, 0)
 FROM unnest($1::uuid[], $2::bigint[]) AS held (id, lease)
 WHERE deliveries.id = held.id AND deliveries.lease = held.lease AND state = 'pending';
 
@@ -256,7 +304,8 @@ WHERE deliveries.id = held.id AND deliveries.lease = held.lease AND state = 'pen
 -- server still works at what it was asked to over a connection that is gone. PostgreSQL only: no answer of SQLite's is
 -- lost on the way.
 UPDATE deliveries SET
-    lease = NULL, due_at = $3::bigint + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $4::bigint, 0)
+    lease = NULL, due_if_lost = NULL,
+    due_at = $3::bigint + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $4::bigint, 0)
 FROM (
     SELECT deliveries.id
     FROM deliveries JOIN unnest($1::uuid[], $2::bigint[]) AS held (id, lease)
@@ -269,13 +318,14 @@ WHERE deliveries.id = free.id;
 
 -- bury --
 -- Leased deliveries whose events cannot be read can never be sent.
-UPDATE deliveries SET state = 'dead', due_at = NULL, lease = NULL, ended_at = $3, last_reason = $4
+UPDATE deliveries SET
+    state = 'dead', due_at = NULL, lease = NULL, due_if_lost = NULL, ended_at = $3, last_reason = $4
 FROM unnest($1::uuid[], $2::bigint[]) AS held (id, lease)
 WHERE deliveries.id = held.id AND deliveries.lease = held.lease AND state = 'pending';
 
 -- cancel --
 -- Cancel a pending delivery, leased or not.
-UPDATE deliveries SET state = 'cancelled', due_at = NULL, lease = NULL, ended_at = $2
+UPDATE deliveries SET state = 'cancelled', due_at = NULL, lease = NULL, due_if_lost = NULL, ended_at = $2
 WHERE id = $1 AND state = 'pending' RETURNING id;
 
 -- delivery_exists --
@@ -283,11 +333,13 @@ WHERE id = $1 AND state = 'pending' RETURNING id;
 SELECT count(*) FROM deliveries WHERE id = $1;
 
 -- next_due_at --
--- When the first pending delivery of some endpoints is due, by this node's clock.
+-- When the first pending delivery of some endpoints is due, by this node's clock, crash suspects left out.
 SELECT min(first.due_at) - coalesce((extract(epoch FROM now()) * 1000000)::bigint - $2::bigint, 0)
 FROM unnest($1::text[]) AS asked (endpoint)
 CROSS JOIN LATERAL (
-    SELECT due_at FROM deliveries WHERE state = 'pending' AND endpoint = asked.endpoint ORDER BY due_at LIMIT 1
+    SELECT due_at FROM deliveries
+    WHERE state = 'pending' AND endpoint = asked.endpoint AND unexplained_losses < 2
+    ORDER BY due_at LIMIT 1
 ) AS first;
 
 -- replay_bounds --

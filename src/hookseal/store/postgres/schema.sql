@@ -106,6 +106,9 @@ CREATE TABLE dedupe (
 CREATE INDEX dedupe_received ON dedupe (received_at);
 
 -- One event for one endpoint. A pending delivery is due at `due_at`; a lease moves that to its own end.
+-- `losses` counts leases that ended without a result. `unexplained_losses` counts those since the last recorded attempt:
+-- a delivery with more than one is a crash suspect. `isolated_losses` counts those of them where it was the only delivery
+-- in flight in its process. `due_if_lost` is set during such an attempt: when the delivery is due if that lease is lost.
 CREATE TABLE deliveries (
     id uuid PRIMARY KEY,
     event uuid NOT NULL,
@@ -120,14 +123,19 @@ CREATE TABLE deliveries (
     ended_at bigint,
     last_status integer,
     last_reason text,
+    unexplained_losses integer NOT NULL DEFAULT 0 CHECK (unexplained_losses >= 0),
+    isolated_losses integer NOT NULL DEFAULT 0 CHECK (isolated_losses >= 0),
+    due_if_lost bigint,
     CHECK ((state = 'pending') = (due_at IS NOT NULL)),
     CHECK ((state = 'pending') = (ended_at IS NULL)),
     CHECK (lease IS NULL OR state = 'pending'),
-    CHECK ((attempts > 0) = (first_attempt_at IS NOT NULL))
+    CHECK ((attempts > 0) = (first_attempt_at IS NOT NULL)),
+    CHECK (due_if_lost IS NULL OR lease IS NOT NULL)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX deliveries_event ON deliveries (event);
--- These two hold what is unfinished or needs a person, so that their cost follows the work and not the history.
+-- These three hold what is unfinished or needs a person, so that their cost follows the work and not the history.
 CREATE INDEX deliveries_due ON deliveries (endpoint, due_at) WHERE state = 'pending';
+CREATE INDEX deliveries_suspect ON deliveries (due_at) WHERE state = 'pending' AND unexplained_losses > 1;
 CREATE INDEX deliveries_open ON deliveries (state, id) WHERE state <> 'delivered';
 
 CREATE TABLE attempts (

@@ -47,8 +47,9 @@ from hookseal.store.port import (
     Stored,
     StoredEvent,
     StoreObserver,
+    Suspect,
 )
-from hookseal.store.postgres import expiring, keeping, leasing, mapping, quarantining, rewrapping
+from hookseal.store.postgres import expiring, keeping, leasing, mapping, quarantining, rewrapping, suspects
 from hookseal.store.postgres.accepting import accept, prepare
 from hookseal.store.postgres.adrift import Adrift
 from hookseal.store.postgres.changes import ChangeListener
@@ -146,6 +147,11 @@ class PostgresStore:
         self._assign_mapping = Handler("assign_mapping", 18, mapping.assign)
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply, leases=leasing.claimed_leases)
         self._probe = Handler("probe", 16, keeping.probe)
+        self._find_suspects = Handler("due_suspects", 30, suspects.find)
+        self._claim_suspect = Handler(
+            "claim_suspect", 31, suspects.ClaimingSuspects(new_lease).apply, leases=leasing.claimed_leases
+        )
+        self._end_suspect = Handler("end_suspect", 32, suspects.end)
         self._release_adrift = Handler("release_adrift", 15, leasing.release_adrift)
 
     def _node_now(self) -> Instant | None:
@@ -210,6 +216,10 @@ class PostgresStore:
     async def claim_due(self, free: Mapping[EndpointId, int], now: Instant, lease_until: Instant) -> Sequence[Claimed]:
         """A delivery whose event cannot be read would be claimed for ever: it is dead, with `config_error`, at once."""
         leased: Sequence[Leased] = await self._writer.submit(self._claim, Claim(dict(free), now, lease_until))
+        return await self._with_events(leased, now)
+
+    async def _with_events(self, leased: Sequence[Leased], now: Instant) -> Sequence[Claimed]:
+        """Read the events of leased deliveries; a delivery without a readable one ends."""
         if not leased:
             return []
         try:
@@ -225,6 +235,25 @@ class PostgresStore:
 
     async def next_due_at(self, endpoints: Sequence[EndpointId]) -> Instant | None:
         return await self._readers.read(self._reading.next_due_at, endpoints, self._node_now())
+
+    async def next_suspect_at(self, endpoints: Sequence[EndpointId]) -> Instant | None:
+        return await self._readers.read(suspects.next_due_at, endpoints, self._node_now())
+
+    async def due_suspects(self, endpoints: Sequence[EndpointId], now: Instant, limit: int) -> Sequence[Suspect]:
+        search = suspects.DueSuspects(endpoints, now, limit)
+        found: Sequence[Suspect] = await self._writer.submit(self._find_suspects, search)
+        return found
+
+    async def claim_suspect(
+        self, delivery: DeliveryId, now: Instant, lease_until: Instant, due_if_lost: Instant
+    ) -> Claimed | None:
+        claim = suspects.SuspectClaim(delivery, now, lease_until, due_if_lost)
+        claimed = await self._with_events(await self._writer.submit(self._claim_suspect, claim), now)
+        return claimed[0] if claimed else None
+
+    async def end_suspect(self, delivery: DeliveryId, now: Instant) -> bool:
+        ended: bool = await self._writer.submit(self._end_suspect, suspects.SuspectEnd(delivery, now))
+        return ended
 
     async def record(self, result: Result) -> bool:
         recorded: bool = await self._writer.submit(self._record, result)
@@ -362,6 +391,7 @@ def _claimed(one: Leased, event: StoredEvent) -> Claimed:
         lease=one.lease,
         attempts=one.attempts,
         losses=one.losses,
+        unexplained_losses=one.unexplained_losses,
         first_attempt_at=one.first_attempt_at,
         event=event,
     )

@@ -38,6 +38,7 @@ class Leased:
     lease: Lease
     attempts: int
     losses: int
+    unexplained_losses: int
     first_attempt_at: Instant | None
     event: int
 

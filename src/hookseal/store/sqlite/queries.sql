@@ -157,21 +157,22 @@ VALUES /* row */ (?, ?, ?, ?, 'pending', ?, ?, ?) /* row */;
 UPDATE events SET conflicts = conflicts + 1 WHERE key = :key;
 
 -- find_due --
--- The deliveries of one endpoint that are due, the longest due first.
+-- The deliveries of one endpoint that are due, the longest due first. Crash suspects are claimed by `claim_suspect`.
 SELECT key FROM deliveries
-WHERE state = 'pending' AND endpoint = :endpoint AND due_at <= :now
+WHERE state = 'pending' AND endpoint = :endpoint AND due_at <= :now AND unexplained_losses < 2
 ORDER BY due_at LIMIT :free;
 
 -- lease_due --
 -- Lease deliveries. One that still has a lease lost it by running out of time: that is a loss.
 WITH taken (key, lease, lease_until) AS (VALUES /* row */ (?, ?, ?) /* row */)
 UPDATE deliveries SET
-    lease = taken.lease, due_at = taken.lease_until, losses = losses + (deliveries.lease IS NOT NULL)
+    lease = taken.lease, due_at = taken.lease_until, losses = losses + (deliveries.lease IS NOT NULL),
+    unexplained_losses = unexplained_losses + (deliveries.lease IS NOT NULL)
 FROM taken WHERE deliveries.key = taken.key AND state = 'pending';
 
 -- read_leased --
 -- What a claim needs of leased deliveries beside their events.
-SELECT key, id, endpoint, lease, attempts, losses, first_attempt_at, event FROM deliveries
+SELECT key, id, endpoint, lease, attempts, losses, unexplained_losses, first_attempt_at, event FROM deliveries
 WHERE key IN (/* row */ ? /* row */) AND state = 'pending' AND lease IS NOT NULL;
 
 -- claimed_events --
@@ -187,7 +188,8 @@ UPDATE deliveries SET
     state = result.state, due_at = result.due_at, lease = NULL, attempts = attempts + 1,
     first_attempt_at = coalesce(first_attempt_at, result.started_at),
     ended_at = CASE result.state WHEN 'pending' THEN NULL ELSE result.ended_at END,
-    last_status = result.status, last_reason = result.reason
+    last_status = result.status, last_reason = result.reason, unexplained_losses = 0, isolated_losses = 0,
+    due_if_lost = NULL
 FROM result
 WHERE deliveries.id = result.id AND deliveries.lease = result.lease AND deliveries.state = 'pending'
 RETURNING deliveries.id, deliveries.key;
@@ -207,22 +209,59 @@ RETURNING deliveries.id;
 -- release_leases --
 -- Give leases back untried.
 WITH held (id, lease, due_at) AS (VALUES /* row */ (?, ?, ?) /* row */)
-UPDATE deliveries SET lease = NULL, due_at = held.due_at
+UPDATE deliveries SET lease = NULL, due_at = held.due_at, due_if_lost = NULL
 FROM held WHERE deliveries.id = held.id AND deliveries.lease = held.lease AND state = 'pending';
 
 -- void_leases --
--- End every lease: its holder is dead.
-UPDATE deliveries SET lease = NULL, due_at = :now, losses = losses + 1 WHERE lease IS NOT NULL AND state = 'pending'
+-- End every lease: its holder is dead. The delivery is due now, or later if its attempt was an isolated one.
+UPDATE deliveries SET
+    lease = NULL, due_at = max(:now, coalesce(due_if_lost, :now)), losses = losses + 1,
+    unexplained_losses = unexplained_losses + 1, isolated_losses = isolated_losses + (due_if_lost IS NOT NULL),
+    due_if_lost = NULL
+WHERE lease IS NOT NULL AND state = 'pending'
+RETURNING key;
+
+-- void_suspects --
+-- The same for leases of crash suspects that have run out of time.
+UPDATE deliveries SET
+    lease = NULL, due_at = max(:now, coalesce(due_if_lost, :now)), losses = losses + 1,
+    unexplained_losses = unexplained_losses + 1, isolated_losses = isolated_losses + (due_if_lost IS NOT NULL),
+    due_if_lost = NULL
+WHERE state = 'pending' AND unexplained_losses > 1 AND due_at <= :now AND lease IS NOT NULL;
+
+-- due_suspects --
+-- Crash suspects that are due, the longest due first. :endpoints is a JSON array.
+SELECT id, endpoint, isolated_losses FROM deliveries
+WHERE state = 'pending' AND unexplained_losses > 1 AND due_at <= :now AND lease IS NULL
+AND endpoint IN (SELECT value FROM json_each(:endpoints))
+ORDER BY due_at LIMIT :limit;
+
+-- next_suspect_at --
+-- When the first crash suspect of some endpoints is due. :endpoints is a JSON array.
+SELECT min(due_at) FROM deliveries
+WHERE state = 'pending' AND unexplained_losses > 1 AND endpoint IN (SELECT value FROM json_each(:endpoints));
+
+-- claim_suspect --
+-- Lease one crash suspect for an isolated attempt.
+UPDATE deliveries SET lease = :lease, due_at = :lease_until, due_if_lost = :due_if_lost
+WHERE id = :id AND state = 'pending' AND unexplained_losses > 1 AND due_at <= :now AND lease IS NULL
+RETURNING key, id, endpoint, lease, attempts, losses, unexplained_losses, first_attempt_at, event;
+
+-- end_suspect --
+-- A crash suspect was lost in too many isolated attempts. No attempt is written down: none has a known result.
+UPDATE deliveries SET state = 'dead', due_at = NULL, ended_at = :now, last_status = NULL, last_reason = :reason
+WHERE id = :id AND state = 'pending' AND unexplained_losses > 1 AND lease IS NULL
 RETURNING key;
 
 -- bury --
 -- A leased delivery whose event cannot be read can never be sent.
-UPDATE deliveries SET state = 'dead', due_at = NULL, lease = NULL, ended_at = :now, last_reason = :reason
+UPDATE deliveries SET
+    state = 'dead', due_at = NULL, lease = NULL, due_if_lost = NULL, ended_at = :now, last_reason = :reason
 WHERE key = :key AND lease = :lease AND state = 'pending';
 
 -- cancel --
 -- Cancel a pending delivery, leased or not.
-UPDATE deliveries SET state = 'cancelled', due_at = NULL, lease = NULL, ended_at = :now
+UPDATE deliveries SET state = 'cancelled', due_at = NULL, lease = NULL, due_if_lost = NULL, ended_at = :now
 WHERE id = :id AND state = 'pending' RETURNING key;
 
 -- delivery_exists --
@@ -230,8 +269,8 @@ WHERE id = :id AND state = 'pending' RETURNING key;
 SELECT count(*) FROM deliveries WHERE id = :id;
 
 -- next_due_at --
--- When the first pending delivery of one endpoint is due.
-SELECT min(due_at) FROM deliveries WHERE state = 'pending' AND endpoint = :endpoint;
+-- When the first pending delivery of one endpoint is due, crash suspects left out.
+SELECT min(due_at) FROM deliveries WHERE state = 'pending' AND endpoint = :endpoint AND unexplained_losses < 2;
 
 -- replay_bounds --
 -- The keys between which the events lie that were received in a span of time.

@@ -129,6 +129,9 @@ CREATE TABLE dedupe_collisions (
 CREATE INDEX dedupe_collisions_partition ON dedupe_collisions (partition);
 
 -- One event for one endpoint. A pending delivery is due at `due_at`; a lease moves that to its own end.
+-- `losses` counts leases that ended without a result. `unexplained_losses` counts those since the last recorded attempt:
+-- a delivery with more than one is a crash suspect. `isolated_losses` counts those of them where it was the only delivery
+-- in flight in its process. `due_if_lost` is set during such an attempt: when the delivery is due if that lease is lost.
 CREATE TABLE deliveries (
     key INTEGER PRIMARY KEY,
     id BLOB NOT NULL CHECK (length(id) = 16),
@@ -144,6 +147,9 @@ CREATE TABLE deliveries (
     ended_at INTEGER,
     last_status INTEGER,
     last_reason TEXT,
+    unexplained_losses INTEGER NOT NULL DEFAULT 0 CHECK (unexplained_losses >= 0),
+    isolated_losses INTEGER NOT NULL DEFAULT 0 CHECK (isolated_losses >= 0),
+    due_if_lost INTEGER CHECK (due_if_lost IS NULL OR lease IS NOT NULL),
     CHECK ((state = 'pending') = (due_at IS NOT NULL)),
     CHECK ((state = 'pending') = (ended_at IS NULL)),
     CHECK (lease IS NULL OR state = 'pending'),
@@ -151,9 +157,10 @@ CREATE TABLE deliveries (
 ) STRICT;
 CREATE UNIQUE INDEX deliveries_id ON deliveries (id);
 CREATE INDEX deliveries_event ON deliveries (event);
--- These three hold what is unfinished or needs a person, so that their cost follows the work and not the history.
+-- These four hold what is unfinished or needs a person, so that their cost follows the work and not the history.
 CREATE INDEX deliveries_due ON deliveries (endpoint, due_at) WHERE state = 'pending';
 CREATE INDEX deliveries_leased ON deliveries (lease) WHERE lease IS NOT NULL;
+CREATE INDEX deliveries_suspect ON deliveries (due_at) WHERE state = 'pending' AND unexplained_losses > 1;
 CREATE INDEX deliveries_open ON deliveries (state, key, endpoint) WHERE state <> 'delivered';
 
 CREATE TABLE attempts (

@@ -47,11 +47,12 @@ from hookseal.store.port import (
     Stored,
     StoredEvent,
     StoreObserver,
+    Suspect,
 )
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
 from hookseal.store.rows import PROBE_SHELF, kept_label, refusal_label, request_label, standing_value
 from hookseal.store.sql import slices
-from hookseal.store.sqlite import expiring, keeping, leasing, mapping, quarantining, rewrapping
+from hookseal.store.sqlite import expiring, keeping, leasing, mapping, quarantining, rewrapping, suspects
 from hookseal.store.sqlite.accepting import Accepting, prepare
 from hookseal.store.sqlite.checkpoint import BOUND_PAGES, START_PAGES, Checkpointer, begin_log_anew
 from hookseal.store.sqlite.connection import (
@@ -185,6 +186,11 @@ class SqliteStore:
         self._keep_mapping = Handler("keep_mapping", 16, mapping.keep)
         self._assign_mapping = Handler("assign_mapping", 17, mapping.assign)
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply, leases=leasing.claimed_leases)
+        self._find_suspects = Handler("due_suspects", 30, suspects.find)
+        self._claim_suspect = Handler(
+            "claim_suspect", 31, suspects.ClaimingSuspects(new_lease).apply, leases=leasing.claimed_leases
+        )
+        self._end_suspect = Handler("end_suspect", 32, suspects.end)
 
     # --- opening and closing ---
 
@@ -291,6 +297,10 @@ class SqliteStore:
     async def claim_due(self, free: Mapping[EndpointId, int], now: Instant, lease_until: Instant) -> Sequence[Claimed]:
         """A delivery whose event cannot be read would be claimed for ever: it is dead, with `config_error`, at once."""
         leased: Sequence[Leased] = await self._writer.submit(self._claim, Claim(dict(free), now, lease_until))
+        return await self._with_events(leased, now)
+
+    async def _with_events(self, leased: Sequence[Leased], now: Instant) -> Sequence[Claimed]:
+        """Read the events of leased deliveries; a delivery without a readable one ends."""
         if not leased:
             return []
         try:
@@ -306,6 +316,25 @@ class SqliteStore:
 
     async def next_due_at(self, endpoints: Sequence[EndpointId]) -> Instant | None:
         return await self._claiming.read(self._reading.next_due_at, endpoints)
+
+    async def next_suspect_at(self, endpoints: Sequence[EndpointId]) -> Instant | None:
+        return await self._claiming.read(suspects.next_due_at, endpoints)
+
+    async def due_suspects(self, endpoints: Sequence[EndpointId], now: Instant, limit: int) -> Sequence[Suspect]:
+        search = suspects.DueSuspects(endpoints, now, limit)
+        found: Sequence[Suspect] = await self._writer.submit(self._find_suspects, search)
+        return found
+
+    async def claim_suspect(
+        self, delivery: DeliveryId, now: Instant, lease_until: Instant, due_if_lost: Instant
+    ) -> Claimed | None:
+        claim = suspects.SuspectClaim(delivery, now, lease_until, due_if_lost)
+        claimed = await self._with_events(await self._writer.submit(self._claim_suspect, claim), now)
+        return claimed[0] if claimed else None
+
+    async def end_suspect(self, delivery: DeliveryId, now: Instant) -> bool:
+        ended: bool = await self._writer.submit(self._end_suspect, suspects.SuspectEnd(delivery, now))
+        return ended
 
     async def record(self, result: Result) -> bool:
         recorded: bool = await self._writer.submit(self._record, result)
@@ -470,6 +499,7 @@ def _claimed(one: Leased, event: StoredEvent) -> Claimed:
         lease=one.lease,
         attempts=one.attempts,
         losses=one.losses,
+        unexplained_losses=one.unexplained_losses,
         first_attempt_at=one.first_attempt_at,
         event=event,
     )
