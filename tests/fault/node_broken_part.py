@@ -4,7 +4,7 @@
 
 On SIGUSR1 the part crashes with an exception that nothing catches:
     store_writer       the next transaction of the store
-    claim_loop, lease_loop, rate_loop, retention, registrations, subscriptions, key_sets   the task of that loop
+    claim_loop, lease_loop, rate_loop, suspect_loop, retention, registrations, subscriptions, key_sets   the task of that loop
 """
 
 import asyncio
@@ -23,6 +23,7 @@ CODE_OF = {
     "claim_loop": "Engine._run",
     "lease_loop": "Engine._keep_leases",
     "rate_loop": "Engine._open_lanes",
+    "suspect_loop": "Isolation.run",
     "retention": "Retention._run",
     "registrations": "Registrations._follow",
     "subscriptions": "Subscriptions._run",

@@ -27,7 +27,16 @@ pytestmark = pytest.mark.fault
 
 HERE = Path(__file__).parent
 BOUND_S = 60
-LOOPS = ("claim_loop", "lease_loop", "rate_loop", "retention", "registrations", "subscriptions", "key_sets")
+LOOPS = (
+    "claim_loop",
+    "lease_loop",
+    "rate_loop",
+    "suspect_loop",
+    "retention",
+    "registrations",
+    "subscriptions",
+    "key_sets",
+)
 
 
 @asynccontextmanager

@@ -200,7 +200,7 @@ class Engine:
     @property
     def loops(self) -> Mapping[str, asyncio.Task[None]]:
         """The tasks that run from `start` to `stop`, by name. Without any of them deliveries come to a halt."""
-        return dict(zip(("claim_loop", "lease_loop", "rate_loop"), self._tasks, strict=False))
+        return dict(zip(("claim_loop", "lease_loop", "rate_loop", "suspect_loop"), self._tasks, strict=False))
 
     async def start(self) -> None:
         """Begin. Before this, the caller has voided what a dead process of an embedded store had leased."""
