@@ -10,24 +10,30 @@ Exceptions are logged by type and by the place in our own code where they passed
 parser's or a driver's error quotes its input. Records of the standard library's logging (granian, aiohttp, asyncio)
 are written by logger, level, place and exception type only, for the same reason.
 
+Lines that repeat are limited (`RepeatLimit`): what fails a thousand times in a second, or is accepted that often, is
+written a few times, and then counted in `left_out`. A line that stderr cannot take now, because a pipe is full, is
+dropped and counted in `lost`: the event loop does not wait for whoever reads the log.
+
 Loggers do not look at structlog's global configuration, so that an application that mounts the gateway keeps its own.
 """
 
 import logging
 import os
 import re
+import select
 import sys
 import threading
 import traceback
-from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Callable, MutableMapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger
 
-from hookseal.clock import SystemClock, rfc3339
+from hookseal.clock import Clock, SystemClock, rfc3339
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_:.-]{0,127}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
@@ -65,6 +71,8 @@ FIELDS: Final[dict[str, re.Pattern[str] | type]] = {
     "bytes": int,
     "duration_ms": int,
     "wait_s": float,
+    "left_out": int,  # lines of this kind that were not written
+    "lost": int,  # lines before this one that stderr did not take
     # the machinery
     "listen": _LISTEN,
     "remote": _ADDRESS,
@@ -92,6 +100,72 @@ class UnfitLogLine(AssertionError):
     """A log call of ours has a message or a field that may not be logged. Raised in strict mode only."""
 
 
+Kind = tuple[tuple[str, str], ...]
+"""What makes two lines repetitions of each other: names and values of `_KIND_FIELDS`."""
+
+_KIND_FIELDS: Final = ("logger", "level", "event", "source", "endpoint", "reason", "code", "step", "error_type")
+_LINES, _PERIOD_S, _MAX_KINDS = 10, 10.0, 1024
+
+
+@dataclass(slots=True)
+class _Period:
+    started_at: float
+    lines: int = 0
+    left_out: int = 0
+
+
+class RepeatLimit:
+    """Admits the first lines of a kind in each period, and counts the others. The caller gives the time.
+
+    lines      of one kind that are admitted in one period.
+    max_kinds  kinds that are remembered. Beyond it all periods end at once, so that memory stays bounded.
+    """
+
+    def __init__(self, lines: int = _LINES, period_s: float = _PERIOD_S, max_kinds: int = _MAX_KINDS) -> None:
+        self._lines = lines
+        self._period_s = period_s
+        self._max_kinds = max_kinds
+        self._periods: dict[Kind, _Period] = {}
+
+    def admit(self, kind: Kind, now: float) -> bool:
+        """Whether a line of this kind may be written. now: monotonic seconds."""
+        period = self._periods.get(kind)
+        if period is None:
+            period = self._periods[kind] = _Period(now)
+        if period.lines < self._lines:
+            period.lines += 1
+            return True
+        period.left_out += 1
+        return False
+
+    def would_admit(self, kind: Kind, now: float) -> bool:
+        """Whether `admit` would say yes or a period has ended that should be reported; counts the line if not."""
+        period = self._periods.get(kind)
+        if period is None or period.lines < self._lines or now - period.started_at >= self._period_s:
+            return True
+        period.left_out += 1
+        return False
+
+    def ended(self, now: float) -> list[tuple[Kind, int]]:
+        """The kinds whose period is over, with how many lines of it were left out. They begin anew."""
+        if not self._periods:
+            return []
+        # Periods stand in the order of their start: the first one that lasts ends the search.
+        first = next(iter(self._periods.values()))
+        if now - first.started_at < self._period_s and len(self._periods) < self._max_kinds:
+            return []
+        force = len(self._periods) >= self._max_kinds
+        over = [kind for kind, period in self._periods.items() if force or now - period.started_at >= self._period_s]
+        counts = [(kind, self._periods.pop(kind).left_out) for kind in over]
+        return [(kind, left_out) for kind, left_out in counts if left_out]
+
+    def end_all(self) -> list[tuple[Kind, int]]:
+        """End every period; as `ended`."""
+        counts = [(kind, period.left_out) for kind, period in self._periods.items() if period.left_out]
+        self._periods.clear()
+        return counts
+
+
 @dataclass(slots=True)
 class _Way:
     """How lines leave this process."""
@@ -100,10 +174,12 @@ class _Way:
     as_json: bool = True
     strict: bool = False
     stream: TextIO | None = None  # None: whatever sys.stderr is at the moment
+    clock: Clock = field(default_factory=SystemClock)
+    limit: RepeatLimit = field(default_factory=RepeatLimit)
+    lost: int = 0
 
 
 _way = _Way()
-_clock = SystemClock()
 _lock = threading.Lock()
 
 
@@ -111,7 +187,7 @@ def get_logger(name: str) -> FilteringBoundLogger:
     """A logger for one module; `name` is its `__name__`."""
     logger = structlog.wrap_logger(
         None,
-        processors=[_drop_quiet, _explain_exception, redact, _stamp, _write],
+        processors=[_drop_quiet, _limit_repeats, _explain_exception, redact, _stamp, _write],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         cache_logger_on_first_use=False,
     )
@@ -119,21 +195,44 @@ def get_logger(name: str) -> FilteringBoundLogger:
     return bound
 
 
+def kind_of(logger: str, level: str, event: str, *, source: str) -> Kind:
+    """The kind of a line that is about a source, for `would_write`."""
+    return (("logger", logger), ("level", level), ("event", event), ("source", source))
+
+
+def would_write(kind: Kind) -> bool:
+    """Whether a line of this kind would be written now; it is counted as left out if not.
+
+    kind: of `kind_of`. For lines of each request: a log call that is left out costs six times as much as this.
+    """
+    if _LEVELS[kind[1][1]] < _way.level:
+        return False
+    now = _way.clock.monotonic()
+    with _lock:
+        return _way.limit.would_admit(kind, now)
+
+
 def configure(
-    level: str = "info", json: bool = True, *, stream: TextIO | None = None, strict: bool = False
+    level: str = "info",
+    json: bool = True,
+    *,
+    stream: TextIO | None = None,
+    strict: bool = False,
+    clock: Clock | None = None,
 ) -> Callable[[], None]:
     """Set how this process logs, and send the standard library's logging the same way. Returns what undoes it.
 
     level   `debug`, `info`, `warning`, `error` or `critical`.
     json    False gives lines for people.
     strict  raise for a field or message that may not be logged, instead of dropping it.
+    clock   of the lines' times, and of the limit of lines that repeat.
     For processes of our own; a gateway mounted in another application leaves that one's logging alone.
     """
     global _way
     before, root = _way, logging.getLogger()
     handlers, root_level = root.handlers[:], root.level
     hooks = (threading.excepthook, sys.unraisablehook)
-    _way = _Way(level=_LEVELS[level], as_json=json, strict=strict, stream=stream)
+    _way = _Way(level=_LEVELS[level], as_json=json, strict=strict, stream=stream, clock=clock or SystemClock())
     root.handlers[:] = [_Foreign()]
     root.setLevel(max(_LEVELS[level], logging.WARNING))
     logging.captureWarnings(True)
@@ -187,6 +286,37 @@ def _drop_quiet(logger: Any, method: str, line: EventDict) -> EventDict:
     return line
 
 
+def _limit_repeats(logger: Any, method: str, line: EventDict) -> EventDict:
+    """Drop a line that repeats too often. Early in the chain, so that a line that is left out costs little."""
+    if line["level"] == "critical":
+        return line
+    kind = tuple((name, value) for name in _KIND_FIELDS if type(value := line.get(name)) is str)
+    if isinstance(error := line.get("exc_info"), BaseException):
+        kind += (("error_type", _type_name(type(error))),)
+    now = _way.clock.monotonic()
+    with _lock:
+        ended = _way.limit.ended(now)
+        admitted = _way.limit.admit(kind, now)
+    _write_left_out(ended)
+    if not admitted:
+        raise structlog.DropEvent
+    return line
+
+
+def write_left_out() -> None:
+    """Write how many lines were left out so far: for the end of a process."""
+    with _lock:
+        ended = _way.limit.end_all()
+    _write_left_out(ended)
+
+
+def _write_left_out(counts: Sequence[tuple[Kind, int]]) -> None:
+    for kind, left_out in counts:
+        line = redact(None, "", {**dict(kind), "left_out": left_out})
+        with suppress(structlog.DropEvent):
+            _write(None, "", _stamp(None, "", line))
+
+
 def _explain_exception(logger: Any, method: str, line: EventDict) -> EventDict:
     """Replace `exc_info` by type, our own code and the innermost place in our own code."""
     given = line.pop("exc_info", None)
@@ -235,21 +365,37 @@ def _type_name(kind: type) -> str:
 
 
 def _stamp(logger: Any, method: str, line: EventDict) -> EventDict:
-    return {"time": rfc3339(_clock.now()), "level": line.pop("level"), "event": line.pop("event"), **line}
+    return {"time": rfc3339(_way.clock.now()), "level": line.pop("level"), "event": line.pop("event"), **line}
 
 
 def _write(logger: Any, method: str, line: EventDict) -> EventDict:
     """Always the last: writes the line, and hands structlog nothing more to do."""
     render = structlog.processors.JSONRenderer() if _way.as_json else _for_people
-    text = render(logger, method, line)
     stream = _way.stream or sys.stderr
     try:
         with _lock:
+            if not _can_take_a_line(stream):
+                _way.lost += 1
+                raise structlog.DropEvent
+            if _way.lost:
+                line["lost"], _way.lost = _way.lost, 0
+            text = render(logger, method, line)
             stream.write(f"{text if isinstance(text, str) else text.decode()}\n")
             stream.flush()
     except (OSError, ValueError):
         pass  # stderr is gone or full: a gateway does not stop for that
     raise structlog.DropEvent
+
+
+def _can_take_a_line(stream: TextIO) -> bool:
+    """Whether a write returns at once. A pipe that polls as writable takes PIPE_BUF bytes (4096), more than a line has."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+        # Nothing but "no event" is a full pipe: of an error, such as a reader that is gone, the write itself tells.
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return True  # not a file of the system
 
 
 def _for_people(logger: Any, method: str, line: MutableMapping[str, Any]) -> str:

@@ -30,7 +30,10 @@ def register(app: typer.Typer) -> None:
 
         settings = load(config, listen=listen, data=data, dev=dev)
         logs.configure()
-        run(serving_until_stopped(settings, dev=dev))
+        try:
+            run(serving_until_stopped(settings, dev=dev))
+        finally:
+            logs.write_left_out()
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

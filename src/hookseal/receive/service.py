@@ -23,7 +23,7 @@ from hookseal.egress.port import Egress, Reply
 from hookseal.errors import StoreBusy, StoreError
 from hookseal.identity.extract import Item
 from hookseal.ids import RandomBytes, new_event_id, new_refusal_id
-from hookseal.logs import get_logger
+from hookseal.logs import get_logger, kind_of, would_write
 from hookseal.message import Headers, Request
 from hookseal.model import Reason, SourceId
 from hookseal.probe import Step
@@ -134,6 +134,7 @@ class Receiver:
                 rates[id] = known if known is not None and known[0] == rate else (rate, RateLimit(rate))
         self._rates = rates
         self.sources = sources
+        self._accepted_kinds = {id: kind_of(__name__, "info", "accepted", source=id) for id in sources}
 
     async def receive(self, source: Source, request: Request) -> Answer:
         """Judge and store one request. Never raises but CancelledError; a fault of ours is 503."""
@@ -143,7 +144,8 @@ class Receiver:
         except TimeoutError:
             log.warning("answer took too long", source=source.id)
             result = answers.answer(Case.OVERLOADED)
-        except StoreBusy:
+        except StoreBusy as error:
+            log.warning("store busy", source=source.id, code=error.code)
             result = answers.answer(Case.OVERLOADED)
         except StoreError as error:
             log.warning("store unavailable", source=source.id, code=error.code)
@@ -276,11 +278,22 @@ class Receiver:
                     return answers.answer(Case.RATE, retry_after_s=wait_s)
                 if genuine.is_stale:
                     await self._hold(source, request, now)
-                elif genuine.items:
-                    await self.store(source, request, genuine, now)
+                else:
+                    self._note_accepted(
+                        source, await self.store(source, request, genuine, now) if genuine.items else ()
+                    )
                 return answers.accepted(source.provider)
             case core.Undecided():
                 return answers.answer(Case.KEYS_UNAVAILABLE)
+
+    def _note_accepted(self, source: Source, stored: tuple[Stored, ...]) -> None:
+        kind = self._accepted_kinds.get(source.id)
+        if kind is None or not would_write(kind):
+            return
+        first = stored[0].event if stored else None
+        is_duplicate = bool(stored) and all(result.duplicate for result in stored)
+        outcome = "duplicate" if is_duplicate else "stored" if stored else "nothing_to_store"
+        log.info("accepted", source=source.id, event_id=first, count=len(stored), outcome=outcome)
 
     def _new_request(
         self,
