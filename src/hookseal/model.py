@@ -127,6 +127,7 @@ class AttemptReason(StrEnum):
     REDIRECT_REFUSED = "redirect_refused"
     WORKER_LOST = "worker_lost"
     CONFIG_ERROR = "config_error"
+    PAYLOAD_UNPARSABLE = "payload_unparsable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

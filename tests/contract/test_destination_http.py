@@ -268,7 +268,7 @@ async def test_an_event_without_a_parsed_body_cannot_go_as_json() -> None:
     parcel = Sample(body=b"\xff\x00").parcel()
     parcel = replace(parcel, event=replace(parcel.event, payload=None, payload_base64="/wA="))
     async with at_sink(format="json") as (destination, sink):
-        assert await destination.send(parcel, NOW) == Rejected(reason="config_error")
+        assert await destination.send(parcel, NOW) == Rejected(reason="payload_unparsable")
         assert sink.taken == 0
 
 

@@ -423,7 +423,7 @@ async def test_a_body_that_did_not_parse_goes_as_data_base64() -> None:
         assert base64.b64decode(event["data_base64"]) == b"\xff not JSON"
         assert "data" not in event
     async with sending("idenfy") as (destination, capture):
-        assert await destination.send(parcel("idenfy", b"\xff not JSON"), NOW) == Rejected(reason="config_error")
+        assert await destination.send(parcel("idenfy", b"\xff not JSON"), NOW) == Rejected(reason="payload_unparsable")
 
 
 @pytest.mark.requirement("B33")

@@ -26,7 +26,7 @@ from hookseal.destinations.port import Answered, Failed, Parcel, Rejected, Sent
 from hookseal.destinations.signing import keys_of, signs_with_tokens
 from hookseal.destinations.signing import signer as signer
 from hookseal.egress.port import Egress, Failure
-from hookseal.errors import CatalogueError, ConfigurationError, HooksealError
+from hookseal.errors import CannotFormat, CatalogueError, ConfigurationError, HooksealError
 from hookseal.message import Request, headers_of
 from hookseal.model import AttemptReason, ProviderId
 from hookseal.schemes.verdict import SigningKeys
@@ -80,6 +80,8 @@ class HttpDestination:
     async def send_together(self, parcels: Sequence[Parcel], now: Instant) -> Sent:
         try:
             headers, body = self._written(parcels, now)
+        except CannotFormat:
+            return Rejected(reason=AttemptReason.PAYLOAD_UNPARSABLE)
         except (HooksealError, ValueError, RecursionError):
             return Rejected(reason=AttemptReason.CONFIG_ERROR)
         came = await self._egress.call(
@@ -116,9 +118,12 @@ class HttpDestination:
         provider = self._provider(parcel.event.provider)
         if provider is not None and original_problem(endpoint, provider) is not None:
             raise ConfigurationError(f"endpoint {endpoint.id}", "format", "sign, or choose another format")
-        if self._preset is None:
-            return render(endpoint.format, parcel.event, parcel.stored, provider)
-        return render_as(self._preset, endpoint.format, parcel.event, parcel.stored, provider)
+        try:
+            if self._preset is None:
+                return render(endpoint.format, parcel.event, parcel.stored, provider)
+            return render_as(self._preset, endpoint.format, parcel.event, parcel.stored, provider)
+        except (ValueError, RecursionError) as error:
+            raise CannotFormat("the payload has no form in this format") from error
 
     def _proven(
         self, lines: dict[str, tuple[str, str]], rendered: Rendered, id: str, now: Instant
