@@ -30,6 +30,13 @@ def endpoint(**keys: str) -> str:
     return "[[endpoint]]\n" + "\n".join(f"{key} = {value}" for key, value in given.items())
 
 
+def test_signing_none_needs_no_table(tmp_path: Path) -> None:
+    (tmp_path / "hookseal.toml").write_text(endpoint(signing='"none"'))
+    assert hookseal("check", folder=tmp_path).code == 0
+    shown = hookseal("config", "show", "--json", folder=tmp_path)
+    assert json.loads(shown.out)["endpoint"][0]["signing"] == {"scheme": "none"}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [("", "0 sources, 0 endpoints"), (SOURCE, "1 source, 0 endpoints"), (SOURCE + ENDPOINT, "1 source, 1 endpoint")],

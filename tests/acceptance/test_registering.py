@@ -553,6 +553,39 @@ async def test_a_secret_that_the_provider_issues_is_never_made_here(tmp_path: Pa
         await of.made("endpoints", {"id": "e", "url": "https://x.example/", "as": "seal_id"})
 
 
+async def test_a_payload_that_did_not_parse_is_dead_with_a_reason_of_its_own(tmp_path: Path) -> None:
+    body = b"neither JSON nor XML"
+    async with receiver() as target, api(settings(tmp_path)) as of:
+        await of.made("sources", {"id": "s", "provider": "idenfy", "secrets": [IDENFY]})
+        for id, keys in (
+            ("json", {"format": "json"}),
+            ("as", {"as": "zignsec"}),
+            ("xml", {"as": "zignsec", "format": "xml"}),
+        ):
+            await of.made("endpoints", {"id": id, "url": target.url, "signing": {"scheme": "none"}, **keys})
+        assert (await of.gateway.post("/in/s", body, hookseal.sign("idenfy", body, secret=IDENFY))).status == 200
+        async with asyncio.timeout(20):
+            while len(dead := (await of("GET", "/api/v1/deliveries?state=dead")).body["data"]) < 3:
+                await asyncio.sleep(0.02)
+        assert {one["last_reason"] for one in dead} == {"payload_unparsable"}
+        assert target.got.empty()
+
+
+async def test_the_word_none_alone_stands_for_no_signing(tmp_path: Path) -> None:
+    table = {"id": "e", "url": "https://x.example/", "signing": "none"}
+    async with api(settings(tmp_path)) as of:
+        made = await of.made("endpoints", table)
+        assert (made["signing"], made["secret"], made["warnings"]) == ("none", None, [])
+        signed = await of("PATCH", "/api/v1/endpoints/e", {"signing": SIGNING})
+        assert signed.body["signing"] == "standard_webhooks"
+        assert (await of("PATCH", "/api/v1/endpoints/e", {"signing": "none"})).body["signing"] == "none"
+        acting = await of.made("endpoints", {**table, "id": "acting", "as": "seal_id"})
+        assert (acting["signing"], acting["secret"]) == ("none", None)
+        for wrong in ("None", "standard_webhooks", ""):
+            refused = await of("POST", "/api/v1/endpoints", {**table, "id": "new", "signing": wrong})
+            assert (refused.status, refused.faults) == (422, [("/signing", "invalid")])
+
+
 @pytest.mark.parametrize("provider", ["zignsec", "idenfy"])
 async def test_an_endpoint_that_is_unsigned_for_want_of_a_key_is_told_of_in_the_answer(
     tmp_path: Path, provider: str

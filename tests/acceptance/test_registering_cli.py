@@ -59,6 +59,16 @@ async def test_a_source_is_made_from_a_file_tested_and_deleted(tmp_path: Path) -
         assert (await run(of, "sources", "--json")).json["data"] == []
 
 
+async def test_signing_none_needs_no_table(tmp_path: Path) -> None:
+    async with api(settings(tmp_path)) as of:
+        given = ("--set", "url=https://x.example/", "--set", "signing=none")
+        made = await run(of, "endpoints", "create", "e", *given, "--json")
+        assert (made.code, made.json["signing"]) == (0, "none"), made.err
+        (tmp_path / "secret").write_text(SECRET)
+        refused = await run(of, "endpoints", "create", "f", *given, "--secret-file", str(tmp_path / "secret"))
+        assert (refused.code, "remove the secret" in refused.err) == (2, True)
+
+
 async def test_what_the_answer_warns_of_is_told_beside_it(tmp_path: Path) -> None:
     async with api(settings(tmp_path)) as of:
         made = await run(of, "endpoints", "create", "e", "--set", "url=https://x.example/", "--set", "as=zignsec")

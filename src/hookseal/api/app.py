@@ -30,6 +30,7 @@ from hookseal.api.openapi import openapi
 from hookseal.api.operation import Answer, Call, Document, Faulty, Operation, Rows
 from hookseal.api.problem import Fault, Problem, ProblemCode, answer, from_error, problem
 from hookseal.api.routes import operations
+from hookseal.api.unreadable_json import unreadable
 from hookseal.api.values import CURSOR, LIMIT
 from hookseal.errors import HooksealError
 from hookseal.logs import get_logger
@@ -321,7 +322,7 @@ async def _read_body(operation: Operation, request: Request, timeout_s: float) -
     try:
         document = msgspec.json.decode(given)
     except (ValueError, RecursionError):
-        return problem(ProblemCode.MALFORMED_JSON)
+        return unreadable(given)
     value = operation.body.read(given if operation.body.exact else document)
     return problem(ProblemCode.INVALID, errors=value.faults) if isinstance(value, Faulty) else value
 

@@ -28,6 +28,7 @@ _OF_THE_RIM = (ProblemCode.METHOD_NOT_ALLOWED, ProblemCode.INTERNAL, ProblemCode
 _OF_KEYS = (ProblemCode.KEY_REQUIRED, ProblemCode.API_OFF)
 _OF_BODIES = (
     ProblemCode.MALFORMED_JSON,
+    ProblemCode.UNSUPPORTED_JSON,
     ProblemCode.BODY_TIMEOUT,
     ProblemCode.BODY_TOO_LARGE,
     ProblemCode.UNSUPPORTED_MEDIA_TYPE,

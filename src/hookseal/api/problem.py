@@ -46,6 +46,7 @@ class ProblemCode(StrEnum):
 
     MALFORMED_REQUEST = "malformed_request"
     MALFORMED_JSON = "malformed_json"
+    UNSUPPORTED_JSON = "unsupported_json"
     KEY_REQUIRED = "key_required"
     API_OFF = "api_off"
     FOREIGN_ORIGIN = "foreign_origin"
@@ -67,6 +68,7 @@ class ProblemCode(StrEnum):
 _WORDS: Mapping[ProblemCode, tuple[int, str]] = {
     ProblemCode.MALFORMED_REQUEST: (400, "The request is malformed"),
     ProblemCode.MALFORMED_JSON: (400, "The body is not JSON"),
+    ProblemCode.UNSUPPORTED_JSON: (400, "The body holds JSON that this API does not accept"),
     ProblemCode.KEY_REQUIRED: (401, "A valid API key is required"),
     ProblemCode.API_OFF: (403, "The management API is off, because no API key is configured"),
     ProblemCode.FOREIGN_ORIGIN: (403, "Without an API key the management API answers this machine only"),

@@ -85,6 +85,7 @@ class _Given:
                 made["secrets"] = [secret]
             else:
                 signing = made.get("signing")
+                signing = {"scheme": signing} if isinstance(signing, str) else signing
                 made["signing"] = {**(signing if isinstance(signing, dict) else {}), "secret": secret}
         return made
 

@@ -57,9 +57,14 @@ class HeaderTable:
 class Signing:
     """Without a scheme where the endpoint acts as a provider; whether it does is judged with the whole endpoint."""
 
-    says: str = 'table: `scheme`, and `secret` or `secrets` unless the scheme is "none"; for tokens `audience`, `issuer`, `tenant`'
+    says: str = (
+        '`none`, or a table: `scheme`, and `secret` or `secrets` unless the scheme is "none"; for tokens `audience`, '
+        "`issuer`, `tenant`"
+    )
 
     def read(self, value: Any, desk: Desk) -> SigningSettings:
+        if value == "none":
+            return SigningSettings(scheme="none")
         known = ("scheme", "secret", "secrets", *sorted(_TOKEN_OPTIONS))
         table = _table(value, known, '{ scheme = "standard_webhooks", secret = "env:NAME" }')
         scheme = _part(".scheme", lambda: Text(longest=64).read(table["scheme"], desk)) if "scheme" in table else ""
