@@ -91,8 +91,8 @@ def wire(text: str | bytes) -> bytes:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, clock: Clock | None = None, gateway: Gateway | None = None
+    settings: Settings, *, clock: Clock | None = None, gateway: Gateway | None = None, listen: str = "127.0.0.1:0"
 ) -> AsyncIterator[Running]:
     made = gateway or Gateway(settings, clock=clock)
-    async with made, serving(made, "127.0.0.1:0", header_timeout_s=settings.server.header_timeout_s) as address:
+    async with made, serving(made, listen, header_timeout_s=settings.server.header_timeout_s) as address:
         yield Running(made, address.url)

@@ -27,6 +27,7 @@ from hookseal.receive.proxies import client_address, shared_by
 from hookseal.receive.service import Receiver
 from hookseal.receive.source import Source
 from hookseal.web.admission import Admission, Place
+from hookseal.web.peer_state import has_client_ended
 
 log = get_logger(__name__)
 
@@ -130,7 +131,7 @@ class Receiving:
         if place is None:
             return self._unjudged(source, answers.answer(Case.OVERLOADED))
         try:
-            body = await self._body(receiver, source, headers, receive, place)
+            body = await self._body(receiver, source, scope, headers, receive, place)
             if isinstance(body, Answer):
                 return self._unjudged(source, body)
             if not self._admission.judge(place):
@@ -155,7 +156,7 @@ class Receiving:
         return answers.answer(Case.MALFORMED) if is_ambiguous(headers, http_version) else None
 
     async def _body(
-        self, receiver: Receiver, source: Source, headers: Headers, receive: Receive, place: Place
+        self, receiver: Receiver, source: Source, scope: Scope, headers: Headers, receive: Receive, place: Place
     ) -> bytes | Answer:
         """Return the whole body, or the answer that ends it. Its bytes are counted until the place is left."""
         limit = source.max_body_bytes
@@ -172,8 +173,8 @@ class Receiving:
             async with asyncio.timeout(self._limits.body_timeout_s) as place.deadline:
                 while True:
                     message = await receive()
-                    if message["type"] != "http.request":  # cut off; of chunks, their framing may as well be broken
-                        return answers.answer(Case.CUT_OFF if declared else Case.MALFORMED)
+                    if message["type"] != "http.request":
+                        return answers.answer(Case.CUT_OFF if declared else await _broken_chunks(scope))
                     chunk = message.get("body", b"")
                     if chunk:
                         size += len(chunk)
@@ -214,6 +215,13 @@ async def _limit_now(receiver: Receiver, source: Source, size: int) -> int | Ans
     if isinstance(latest, Answer):
         return latest
     return latest.max_body_bytes if size <= latest.max_body_bytes else answers.answer(Case.BODY_TOO_LARGE)
+
+
+async def _broken_chunks(scope: Scope) -> Case:
+    """Return what ended a chunked body: the end of the connection, or a chunk that is malformed."""
+    # A malformed chunk is certain only while the client can still send. If the system cannot say, it is not certain.
+    is_open = await asyncio.to_thread(has_client_ended, scope) is False
+    return Case.MALFORMED if is_open else Case.CUT_OFF
 
 
 async def respond(send: Send, answer: Answer, *, is_last: bool = False) -> None:
