@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -158,14 +159,14 @@ def test_seal_id_sends_its_four_headers_and_419_bytes(receiver: Receiver) -> Non
 def test_bankid_asks_for_consent_and_sends_a_token_of_the_key_set_that_it_serves(receiver: Receiver) -> None:
     receiver.consent = {"WebHook-Allowed-Origin": "eventgrid.azure.net", "WebHook-Allowed-Rate": "100"}
     receiver.answers = [503, 202]
-    arguments = ["bankid_antifraud", "--to", receiver.url, "--set", f"audience={AUDIENCE}"]
+    arguments = ["bankid_antifraud", "--to", receiver.url, "--set", f"audience={AUDIENCE}", "--retry"]
     with subprocess.Popen(
         command(*arguments), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         assert process.stdout is not None
         told = [process.stderr.readline() for _ in range(3)]
-        while "would try again in" not in process.stdout.readline():
+        while "tries again in" not in process.stdout.readline():
             pass
         key_set = jwt.PyJWKSet.from_json(urlopen(told[2].split('"')[1]).read())  # before the second try, 10 s later
         process.kill()
@@ -189,20 +190,44 @@ def test_without_consent_nothing_is_sent(receiver: Receiver) -> None:
 
 def test_after_one_500_the_same_bytes_come_again(receiver: Receiver) -> None:
     receiver.answers = [500, 200]
-    run = simulate("zignsec", "--to", receiver.url, "--secret", SECRET, "--speed", "10000")
+    run = simulate("zignsec", "--to", receiver.url, "--secret", SECRET, "--retry", "--speed", "10000")
     assert run.returncode == 0
     first, second = receiver.posts
     assert (first.body, first.headers) == (second.body, second.headers)
-    assert "500  would try again in" in run.stdout
+    assert "500  tries again in" in run.stdout
     assert "1 of 1 acknowledged" in run.stderr
 
 
 def test_a_receiver_that_never_acknowledges_makes_it_fail(receiver: Receiver) -> None:
     receiver.answers = [500]
-    run = simulate("zignsec", "--to", receiver.url, "--secret", SECRET, "--speed", "100000")
+    run = simulate("zignsec", "--to", receiver.url, "--secret", SECRET, "--retry", "--speed", "100000")
     assert run.returncode == 1
     assert len(receiver.posts) == 4
     assert "0 of 1 acknowledged" in run.stderr
+
+
+def test_without_retry_each_event_is_sent_once(receiver: Receiver) -> None:
+    """The command waited through a schedule of days, without a word about how long that takes."""
+    receiver.answers = [500]
+    run = simulate("idenfy", "--to", receiver.url, "--secret", SECRET, "--count", "2")
+    assert run.returncode == 1
+    assert len(receiver.posts) == 2
+    assert run.stdout.count("500  would try again in") == run.stdout.count("--retry waits for it") == 2
+    assert "0 of 2 acknowledged" in run.stderr
+
+
+def test_with_retry_the_whole_wait_is_told_before_it_begins(receiver: Receiver) -> None:
+    receiver.answers = [500]
+    arguments = ["--to", receiver.url, "--secret", SECRET, "--retry"]
+    with subprocess.Popen(
+        command("zignsec", *arguments), env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.kill()
+    # 1 min, 10 min and 1 h, of which the first has an unknown jitter of 12 s on either side
+    assert re.search(r"tries again in [4-7][0-9] s, for at most 7[01] min; --speed shortens it", line)
+    assert len(receiver.posts) == 1
 
 
 def test_variants_send_every_example(receiver: Receiver) -> None:
@@ -225,7 +250,8 @@ def test_an_unsigned_product_sends_no_proof(receiver: Receiver) -> None:
 
 def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
     receiver.answers = [302, 200]
-    assert simulate("idenfy", "--to", receiver.url, "--secret", SECRET, "--speed", "100000").returncode == 0
+    run = simulate("idenfy", "--to", receiver.url, "--secret", SECRET, "--retry", "--speed", "100000")
+    assert run.returncode == 0
     assert [got.method for got in receiver.got] == ["POST", "POST"]
 
 
@@ -385,8 +411,8 @@ async def test_a_wrong_secret_is_told_with_what_the_provider_would_do(tmp_path: 
     gateway = Gateway(settings_of(tmp_path, "idenfy", {}))
     async with gateway, serving(gateway, "127.0.0.1:0") as address:
         code, output = await simulate_beside(
-            "idenfy", "--to", f"{address.url}/in/source", "--secret", "wrong", "--speed", "1000000"
+            "idenfy", "--to", f"{address.url}/in/source", "--secret", "wrong", "--retry", "--speed", "1000000"
         )
     assert code == 1
-    assert "403  Invalid signature; would try again in" in output
+    assert "403  Invalid signature; tries again in" in output
     assert "would not try again: the event is lost (try 10)" in output

@@ -42,6 +42,18 @@ def counted(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
+def duration(seconds: float) -> str:
+    """Return `0.5 s`, `90 s`, `10 min`, or `75 h 35 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours < 2:
+        return f"{hours * 60 + minutes} min"
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
 def console() -> "Console":
     """A rich console on stdout. It looks at NO_COLOR and TERM itself, and writes plain text to a pipe or a file."""
     from rich.console import Console

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from hookseal.simulate.provider import Consent, Simulator, Try
 
 
+_VISITS = 3
+"""How often a receiver that has to fetch our key set first may ask to come again."""
+
+
 def register(app: typer.Typer) -> None:
     app.command("simulate")(simulate)
 
@@ -42,6 +46,9 @@ def simulate(
     ] = False,
     count: Annotated[int, typer.Option(min=1, help="How many new events of it, or of each.")] = 1,
     rate: Annotated[float | None, typer.Option(help="At most so many requests a second.")] = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Send again what is not acknowledged, as the provider does. May take days.")
+    ] = False,
     speed: Annotated[float, typer.Option(help="Makes the waits between tries so many times shorter.")] = 1.0,
     fault: Annotated[
         list[str] | None,
@@ -61,7 +68,9 @@ def simulate(
     json_: Annotated[bool, typer.Option("--json", help="With --assess: the report as one JSON document.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Show what the provider can send.")] = False,
 ) -> None:
-    """Behave as the provider does: handshake, signature, format, retries. Exits 0 when everything was acknowledged.
+    """Behave as the provider does: handshake, signature, format. Exits 0 when everything was acknowledged.
+
+    Each event is sent once; with --retry it is sent again by the provider's policy until it is acknowledged.
 
     With --fault or --assess it exits 0 when every answer was that of a correct receiver.
     """
@@ -101,6 +110,7 @@ def simulate(
         events=_all_of(entry) if variants else [] if event is None else [event],
         count=count,
         rate=rate,
+        retry=retry,
         speed=speed,
         listen=listen,
     )
@@ -129,6 +139,7 @@ class _Plan:
         events: "Sequence[str]",
         count: int,
         rate: float | None,
+        retry: bool,
         speed: float,
         listen: str | None,
     ) -> None:
@@ -173,6 +184,7 @@ class _Plan:
         else:
             self.keys = SigningKeys(secret=secret)
         self.clock = SystemClock()
+        self.retry = retry
         self.entry, self.to, self.count, self.rate, self.speed, self.listen = entry, to, count, rate, speed, listen
 
     @staticmethod
@@ -201,14 +213,14 @@ class _Plan:
         return [fault for name in asked for fault in known if fault == name]
 
     async def run(self) -> bool:
-        """Good traffic, with the provider's retries."""
+        """Send good traffic, with the provider's retries if they are asked for."""
         import os
         from contextlib import AsyncExitStack
 
         from hookseal.cli.printing import say
         from hookseal.simulate.examples import calls_of
 
-        printed = _Printed()
+        printed = _Printed(self.speed)
         async with AsyncExitStack() as stack:
             simulator = await self._simulator(stack, printed)
             done = await simulator.play(
@@ -231,7 +243,7 @@ class _Plan:
         from hookseal.simulate.wire import SocketWire
 
         async with AsyncExitStack() as stack:
-            simulator = await self._simulator(stack, _Printed())
+            simulator = await self._simulator(stack, _Printed(self.speed))
             if not await simulator.subscribe():
                 return False
             wire = SocketWire(self.target, self.clock)
@@ -308,6 +320,8 @@ class _Plan:
             clock=self.clock,
             watcher=printed,
             jitter=random.random,
+            retries=self.retry,
+            visits=0 if self.issuer is None else _VISITS,
             speed=self.speed,
             per_second=self.rate,
         )
@@ -331,10 +345,11 @@ class _Plan:
 class _Printed:
     """One line for each request."""
 
-    def __init__(self) -> None:
+    def __init__(self, speed: float) -> None:
         from hookseal.cli.printing import console
 
         self._console: Console = console()
+        self._speed = speed
         self._acknowledged = 0
         self._ended = 0
 
@@ -344,6 +359,7 @@ class _Printed:
         self._line("handshake", consent.status, consent.reason, said, "green" if consent.granted else "red")
 
     def tried(self, attempt: "Try") -> None:
+        from hookseal.cli.printing import duration
         from hookseal.simulate.provider import Fate
 
         call = attempt.call
@@ -352,15 +368,21 @@ class _Printed:
         match attempt.fate:
             case Fate.ACKNOWLEDGED:
                 said, style = f"acknowledged in {attempt.seconds * 1000:.0f} ms", "green"
+            case Fate.AGAIN if attempt.is_last:
+                said, style = f"would try again in {duration(attempt.wait_s or 0)}; --retry waits for it", "yellow"
+            case Fate.AGAIN if attempt.is_visit:
+                said, style = f"the receiver asks to come again in {duration(attempt.wait_s or 0)}", "yellow"
             case Fate.AGAIN:
-                said, style = f"would try again in {attempt.wait_s or 0:.0f} s", "yellow"
+                wait_s, rest_s = ((seconds or 0) / self._speed for seconds in (attempt.wait_s, attempt.rest_s))
+                said = f"tries again in {duration(wait_s)}, for at most {duration(rest_s)}; --speed shortens it"
+                style = "yellow"
             case Fate.GIVEN_UP:
                 said, style = "would not try again: the event is lost", "red"
         if attempt.title:
             said = f"{attempt.title}; {said}"
         if attempt.number > 1:
             said += f" (try {attempt.number})"
-        if attempt.fate is not Fate.AGAIN:
+        if attempt.fate is not Fate.AGAIN or attempt.is_last:
             self._ended += 1
             self._acknowledged += attempt.fate is Fate.ACKNOWLEDGED
         self._line(what, attempt.status, attempt.reason, said, style)

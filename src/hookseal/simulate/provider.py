@@ -10,7 +10,7 @@ Events go at the same time up to `concurrency`; the calls of one event go one af
 import asyncio
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from hookseal.schemes.verdict import Scheme, SigningKeys
 from hookseal.simulate.examples import Call
 
 _LONGEST_CALL_S = 30.0
+_LONGEST_VISIT_S = 60.0
 
 
 class Fate(StrEnum):
@@ -48,6 +49,9 @@ class Try:
     title    of the problem that the receiver answered, "" where it told none.
     seconds  how long it took.
     wait_s   with AGAIN: how long the provider waits before the next try.
+    rest_s   with AGAIN: how long its whole schedule still takes, jitter and wishes of the receiver left out.
+    is_last  the simulator does not try again, whatever the provider would do.
+    is_visit the next attempt is not a retry of the provider: the receiver is not ready, and asked for it.
     """
 
     call: Call
@@ -58,6 +62,9 @@ class Try:
     seconds: float
     fate: Fate
     wait_s: float | None = None
+    rest_s: float | None = None
+    is_last: bool = False
+    is_visit: bool = False
 
 
 class Watcher(Protocol):
@@ -103,6 +110,9 @@ class Simulator:
 
     keys        secrets or the issuer's private key.
     policy      None takes the provider's own.
+    retries     whether a refused event is sent again by the policy. If not, each event is sent once.
+    visits      how often an event is sent again all the same if the receiver answers 429 or 503 with `Retry-After`: it
+                may have to fetch the key set of an issuer that has only just begun to serve one.
     speed       divides the waits between tries: with 60 a minute takes a second. The rate is not touched.
     per_second  how many requests are begun in a second at most, beside the rate that the receiver grants.
     jitter      numbers between 0 and 1, as `next_attempt_at` takes them.
@@ -120,6 +130,8 @@ class Simulator:
         watcher: Watcher,
         jitter: Callable[[], float],
         policy: RetryPolicy | None = None,
+        retries: bool = True,
+        visits: int = 0,
         speed: float = 1.0,
         per_second: float | None = None,
         concurrency: int = 8,
@@ -134,6 +146,8 @@ class Simulator:
         self._watcher = watcher
         self._jitter = jitter
         self._speed = speed
+        self._retries = retries
+        self._visits = visits
         self.rate = Rate(clock, per_second)
         self._places = asyncio.Semaphore(concurrency)
         self._timeout_s = min(provider.sending.timeout_s, _LONGEST_CALL_S)
@@ -162,7 +176,7 @@ class Simulator:
         return consent.granted
 
     async def send(self, call: Call) -> bool:
-        """One call with all its tries; True when it was acknowledged."""
+        """Send one call, with its retries if there are any; return whether it was acknowledged."""
         first_at = None
         number = 0
         waited_s = 0.0
@@ -176,9 +190,15 @@ class Simulator:
             # The provider's time: what was slept through at `speed` counts in full, so that windows hold.
             slept_s = waited_s - waited_s / self._speed
             attempt = self._judged(call, number, answer, begun, first_at, plus(self._clock.now(), slept_s))
+            visit_s = None if self._retries or number > self._visits else _asked_for_s(answer, self._clock.now())
+            if not self._retries and attempt.fate is Fate.AGAIN:
+                attempt = replace(attempt, wait_s=visit_s or attempt.wait_s, is_last=visit_s is None, is_visit=True)
             self._watcher.tried(attempt)
-            if attempt.wait_s is None:
+            if attempt.wait_s is None or attempt.is_last:
                 return attempt.fate is Fate.ACKNOWLEDGED
+            if visit_s is not None:  # the receiver's own time, so `speed` does not count
+                await pause(self._clock, visit_s)
+                continue
             waited_s += attempt.wait_s
             await pause(self._clock, attempt.wait_s / self._speed)
 
@@ -210,6 +230,7 @@ class Simulator:
         status = answer.status if isinstance(answer, Reply) else None
         wish = retry_after.parse(answer.headers.get("retry-after"), ended_at) if isinstance(answer, Reply) else None
         fate, wait_s = fate_of(self.policy, status, number, first_at, ended_at, wish, self._jitter())
+        rest_s = None if wait_s is None else wait_s + self._rest_s(number + 1, first_at, plus(ended_at, wait_s))
         return Try(
             call=call,
             number=number,
@@ -219,7 +240,24 @@ class Simulator:
             seconds=self._clock.monotonic() - begun,
             fate=fate,
             wait_s=wait_s,
+            rest_s=rest_s,
         )
+
+    def _rest_s(self, number: int, first_at: Instant, at: Instant) -> float:
+        """Return the seconds from attempt `number` at `at` to the last one, without jitter, if all of them fail."""
+        middle = 0.5 if self.policy.jitter[0] < 0 < self.policy.jitter[1] else 0.0
+        end = at
+        while (due := next_attempt_at(self.policy, number, first_at, end, None, middle)) is not None:
+            end, number = due, number + 1
+        return seconds_between(at, end)
+
+
+def _asked_for_s(answer: Reply | Failure, now: Instant) -> float | None:
+    """Return how many seconds a receiver that is not ready asks to wait, at most `_LONGEST_VISIT_S`; None if it is."""
+    if not isinstance(answer, Reply) or answer.status not in (429, 503):
+        return None
+    wish_s = retry_after.parse(answer.headers.get("retry-after"), now)
+    return None if wish_s is None else min(max(float(wish_s), 0.0), _LONGEST_VISIT_S)
 
 
 def fate_of(
