@@ -41,6 +41,20 @@ class Request:
         return None
 
 
+class RawRequest:
+    """Headers and body of one stored request, shared by its events in memory.
+
+    parts  what was derived from the body, kept so that it is derived once. Only `identity.batch` reads and sets it.
+    """
+
+    __slots__ = ("__weakref__", "body", "headers", "parts")
+
+    def __init__(self, headers: Headers, body: bytes) -> None:
+        self.headers = headers
+        self.body = body
+        self.parts: object | None = None
+
+
 def headers_of(
     given: Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]],
 ) -> Headers:

@@ -12,7 +12,7 @@ from hookseal.clock import EARLIEST, LATEST, Instant, SystemClock, from_datetime
 from hookseal.errors import CannotDecide, ConfigurationError, Refused
 from hookseal.identity.normalise import event as normalise
 from hookseal.ids import new_event_id
-from hookseal.message import Request, headers_of
+from hookseal.message import RawRequest, Request, headers_of
 from hookseal.model import Event, EventId, Json, ProviderId, Reason, SourceId
 from hookseal.receive import core
 from hookseal.receive.source import Network, Source, networks
@@ -98,6 +98,7 @@ def verify_all(
                 raise CannotDecide(f"the issuer's keys are needed; give them as the option jwks (key id {kid!r})")
             raise Refused(Reason.TOKEN_KEY_UNKNOWN)
         case core.Genuine(_, items):
+            raw = RawRequest(request.headers, body)
             return tuple(
                 normalise(
                     entry,
@@ -119,6 +120,7 @@ def verify_all(
                     ),
                     request.headers,
                     body,
+                    raw,
                 )
                 for item in items
             )

@@ -13,6 +13,7 @@ class Step(StrEnum):
     """In the order in which one event passes them."""
 
     BODY_READ = "body_read"
+    BATCH_SPLIT = "batch_split"  # the body of a batch was split into its events; each time, on any thread
     DECIDED = "decided"
     WRITE_QUEUED = "write_queued"
     WRITE_BEGUN = "write_begun"  # writer thread, transaction open
@@ -21,6 +22,7 @@ class Step(StrEnum):
     COMMITTED = "committed"  # writer thread, after COMMIT returned
     ACKED = "acked"  # event loop, before the answer is handed to the server
     ANSWERED = "answered"  # event loop, after the answer was handed to the server
+    UNSEALED = "unsealed"  # the bytes of a stored request were decrypted; each time, on any thread
     CLAIMED = "claimed"
     SENDING = "sending"  # before the connection is asked for
     SENT = "sent"  # an answer or an error is there

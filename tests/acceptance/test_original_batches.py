@@ -24,6 +24,7 @@ from hookseal.settings import (
     Settings,
     SigningSettings,
     SourceSettings,
+    StoreSettings,
 )
 
 HANG_S = 30.0
@@ -37,12 +38,15 @@ class Sink:
 
     def __init__(self) -> None:
         self.url = ""
-        self.status = 200
+        self.gate = asyncio.Event()
+        self.gate.set()
         self.arrivals: dict[str, asyncio.Queue[bytes]] = {"/raw": asyncio.Queue(), "/each": asyncio.Queue()}
 
     async def answer(self, request: web.Request) -> web.Response:
-        self.arrivals[request.path].put_nowait(await request.read())
-        return web.Response(status=self.status)
+        body = await request.read()
+        await self.gate.wait()
+        self.arrivals[request.path].put_nowait(body)
+        return web.Response()
 
     async def next(self, path: str = "/raw") -> bytes:
         async with asyncio.timeout(HANG_S):
@@ -66,26 +70,28 @@ async def sink() -> AsyncIterator[Sink]:
 
 @asynccontextmanager
 async def gateway(kind: str, folder: Path, receiver: Sink, types: tuple[str, ...] = ("*",)) -> AsyncIterator[Running]:
+    async with store_settings(kind, folder) as store, running(settings_of(store, receiver, types)) as started:
+        yield started
+
+
+def settings_of(store: StoreSettings, receiver: Sink, types: tuple[str, ...] = ("*",)) -> Settings:
     endpoint = EndpointSettings(id=RAW, url=f"{receiver.url}/raw", format="original", signing=SIGNING, types=types)
-    async with store_settings(kind, folder) as store:
-        settings = Settings(
-            server=ServerSettings(),
-            store=store,
-            api=ApiSettings(keys=(API_KEY.encode(),)),
-            egress=EgressSettings(allow=("127.0.0.0/8",), allow_http=True),
-            sources=(
-                SourceSettings(
-                    id=SourceId("alarms"),
-                    provider=ProviderId("bankid_antifraud"),
-                    unsigned=True,
-                    addresses=("127.0.0.1",),
-                    options={"audience": ("tests",), "jwks_url": "http://127.0.0.1:9/keys"},
-                ),
+    return Settings(
+        server=ServerSettings(),
+        store=store,
+        api=ApiSettings(keys=(API_KEY.encode(),)),
+        egress=EgressSettings(allow=("127.0.0.0/8",), allow_http=True),
+        sources=(
+            SourceSettings(
+                id=SourceId("alarms"),
+                provider=ProviderId("bankid_antifraud"),
+                unsigned=True,
+                addresses=("127.0.0.1",),
+                options={"audience": ("tests",), "jwks_url": "http://127.0.0.1:9/keys"},
             ),
-            endpoints=(endpoint, replace(endpoint, id=EACH, url=f"{receiver.url}/each", format="cloudevents")),
-        )
-        async with running(settings) as started:
-            yield started
+        ),
+        endpoints=(endpoint, replace(endpoint, id=EACH, url=f"{receiver.url}/each", format="cloudevents")),
+    )
 
 
 def alarm(name: str, type: str = "no.bankid.antifraud.alarm.dispatch.v2") -> dict[str, object]:

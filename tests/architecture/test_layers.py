@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2] / "src" / "hookseal"
 LAYERS: list[set[str]] = [
     {"clock"},
     {"model"},
-    {"errors", "message", "ids", "probe"},
+    {"errors", "message", "ids", "probe", "steps"},
     {"sealing", "settings", "logs"},
     {"schemes"},
     {"catalogue"},

@@ -179,6 +179,21 @@ def result(claimed: Claimed, state: DeliveryState = DeliveryState.DELIVERED, **g
     return Result(delivery=claimed.id, lease=claimed.lease, attempt=attempt, state=state, due_at=due_at)
 
 
+@contextlib.contextmanager
+def counted(step: Step) -> Iterator[list[Step]]:
+    """Yield a list that gets the step each time that it is reached."""
+    reached: list[Step] = []
+    leave = probe.listen(lambda one: reached.append(one) if one is step else None)
+    try:
+        yield reached
+    finally:
+        leave()
+
+
+def ids(claimed: Sequence[Claimed]) -> list[DeliveryId]:
+    return [one.id for one in claimed]
+
+
 async def state_of(store: Store, delivery: DeliveryId) -> DeliveryState:
     return (await store.delivery(delivery))[0].state
 
@@ -911,6 +926,47 @@ class StoreContract:
         await after.due_suspects([CORE], plus(now, 60), 10)
         assert await after.next_suspect_at([CORE]) == plus(now, 300)
         assert await after.due_suspects([CORE], plus(now, 300), 10) == [Suspect(delivery, CORE, 1)]
+
+    # --- requests with several events ---
+
+    async def test_the_events_of_a_request_are_decrypted_once_while_one_is_in_memory(self, store: Store) -> None:
+        events = [new_event(number, item=number, deliveries=(new_delivery(),)) for number in range(200)]
+        await accept(store, *events, body=b"shared")
+        with counted(Step.UNSEALED) as opened:
+            first = await claim(store, free=120)
+            second = await claim(store, free=120)
+        assert (len(first), len(second), len(opened)) == (120, 80, 1)
+        assert {one.event.body for one in (*first, *second)} == {b"shared"}
+        assert len({id(one.event.raw) for one in (*first, *second)}) == 1
+        with counted(Step.UNSEALED) as opened:
+            page = await store.events(EventFilter(), 200, None)
+        assert (len(page.rows), len(opened)) == (200, 0)
+
+    async def test_a_page_decrypts_each_request_once(self, store: Store) -> None:
+        for request in range(3):
+            numbers = range(20 * request, 20 * request + 20)
+            await accept(store, *(new_event(number) for number in numbers), body=b"%d" % request)
+        with counted(Step.UNSEALED) as opened:
+            page = await store.events(EventFilter(), 50, None)
+        assert (len(page.rows), len(opened)) == (50, 3)
+
+    async def test_a_claim_decrypts_no_more_than_its_bound_and_leaves_the_rest_due(self, store: Store) -> None:
+        body = bytes(5 * 1024 * 1024)  # compresses to nothing: the bound is on what is decrypted
+        planned = [new_delivery() for _ in range(9)]
+        for number, delivery in enumerate(planned):
+            await accept(store, new_event(number, deliveries=(delivery,)), body=body)
+        small = new_delivery(AUDIT)
+        await accept(store, new_event(100, deliveries=(small,)), body=b"small")
+        claimed: list[Claimed] = []
+        for _ in range(3):
+            with counted(Step.UNSEALED) as opened:
+                some = await claim(store, free=100)
+            assert 1 <= len([one for one in some if one.endpoint == CORE]) == len(opened) - (small.id in ids(some)) <= 4
+            claimed += some
+        assert small.id in ids(claimed[:5]), "the large bodies of one endpoint left no room for another"
+        assert sorted(ids(claimed)) == sorted([*(delivery.id for delivery in planned), small.id])
+        assert {one.losses for one in claimed} == {0}
+        assert await claim(store, free=100) == []
 
     # --- cancelling and replaying ---
 

@@ -25,7 +25,7 @@ Theory of operation
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from random import Random
 
@@ -42,6 +42,7 @@ from hookseal.errors import StoreError, StoreUnavailable
 from hookseal.ids import new_delivery_id
 from hookseal.model import AttemptReason, DeliveryId, EndpointId, Event, EventId, SourceId
 from hookseal.probe import Step, reach
+from hookseal.steps import Steps, finish_in_turns
 from hookseal.store.port import SUSPECT_LOSSES, Claimed, Lease, NewDelivery, Result, Store, StoredEvent
 
 LEASE_S = 60.0
@@ -59,13 +60,18 @@ _RECORD_TRIES = 20
 _LAST_S = 5.0
 """After the grace: for what was cut off to be given back, and for results on their way into the store."""
 
+_LARGE_BYTES = 64 * 1024
+"""From this size on a request's body is read ahead in steps."""
+
 Normalise = Callable[[StoredEvent], Event]
+ReadAhead = Callable[[StoredEvent], Steps[None]]
 
 
 class Engine:
     """Delivers. All methods belong to one event loop.
 
     normalise  makes the event of section 6 from what is stored; called once for each event and process, as a rule.
+    read_ahead what `normalise` would do once for each request, in steps.
     random     for jitter, ids and leases; nothing secret hangs on it.
     """
 
@@ -76,12 +82,15 @@ class Engine:
         destinations: Destinations,
         *,
         normalise: Normalise,
+        read_ahead: ReadAhead | None = None,
         clock: Clock,
         random: Random,
         observer: Observer | None = None,
     ) -> None:
         self._store = store
         self._normalise = normalise
+        self._read_ahead = read_ahead
+        self._reading_ahead = asyncio.Lock()
         self._clock = clock
         self._random = random
         self._observer: Observer = Silence() if observer is None else observer
@@ -116,12 +125,18 @@ class Engine:
         request itself there is one delivery, listed with each event that the endpoint takes: it is stored for the first
         of them that is new.
         """
+        return tuple(self.plan_each(source, types))
+
+    def plan_each(self, source: SourceId, types: Sequence[str]) -> Iterator[tuple[NewDelivery, ...]]:
+        """Yield what `plan` returns, event by event: a slot is reserved when its event is asked for.
+
+        The endpoints may change between two events of a large request. Each event is planned for those of its moment.
+        """
         now = self._clock.now()
         shared: dict[EndpointId, NewDelivery] = {}
-        return tuple(
-            tuple(self._planned(self._lanes[endpoint], now, shared) for endpoint in endpoints)
-            for endpoints in self._plan.of(source, types)
-        )
+        for event_type in types:
+            takers = self._plan.takers(source, event_type)
+            yield tuple(self._planned(self._lanes[taker.id], now, shared) for taker in takers)
 
     def _planned(self, lane: Lane, now: Instant, shared: dict[EndpointId, NewDelivery]) -> NewDelivery:
         if not lane.endpoint.once_per_request:
@@ -511,6 +526,7 @@ class Engine:
     async def _send(self, one: Try, now: Instant) -> Sent:
         lane = one.lane
         try:
+            await self._prepare(one.carried)
             parcels = [self._parcel(held) for held in one.carried]
             reach(Step.SENDING)
             if len(parcels) == 1:
@@ -545,6 +561,15 @@ class Engine:
             event=self._normalised(held),
             stored=claim.event,
         )
+
+    async def _prepare(self, carried: Sequence[Held]) -> None:
+        """Read large bodies in steps, one body at a time, so that normalizing their events does not stop the event loop."""
+        if self._read_ahead is None:
+            return
+        for held in carried:
+            if len(held.claim.event.body) >= _LARGE_BYTES and held.shared.event is None:
+                async with self._reading_ahead:
+                    await finish_in_turns(self._read_ahead(held.claim.event))
 
     def _normalised(self, held: Held) -> Event:
         """The event, made once though it goes to many endpoints."""

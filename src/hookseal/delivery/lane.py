@@ -21,8 +21,8 @@ from hookseal.model import Event
 from hookseal.store.port import Claimed, Lease
 
 BATCH_BYTES = 256 * 1024
-"""What the bodies of one batch may come to, as received. Written out with the claims read in it an event is some three
-times as long (median of the providers' examples 2.8), so that a batch stays within a megabyte as a rule."""
+"""What the bodies of one batch may come to, as received; of a request with several events, the share of each. A normalized
+event is about three times as long (median of the providers' examples: 2.8), so that a batch usually stays below 1 MB."""
 
 
 class Shared:
@@ -52,7 +52,8 @@ class Held:
         self.shared = shared
         self.lease: Lease = claim.lease
         self.until = until
-        self.bytes = len(claim.event.body)
+        # Its share of the request. The body itself is in memory once for all events of the request: see `Lane.hold`.
+        self.bytes = len(claim.event.body) // max(claim.event.siblings, 1)
         self.alone = False
         self.gone = False
         self.trying: Try | None = None
@@ -104,6 +105,8 @@ class Lane:
         self._budget_bytes = budget_bytes
         self._held = 0
         self._bytes = 0
+        self._requests: dict[int, int] = {}
+        """Deliveries held of each request with several events, by the identity of its bytes."""
 
     @property
     def has_slot(self) -> bool:
@@ -211,9 +214,21 @@ class Lane:
     def hold(self, held: Held) -> None:
         self._held += 1
         self._bytes += held.bytes
+        raw = held.claim.event.raw
+        if raw is not None and held.claim.event.siblings > 1:
+            many = self._requests.get(id(raw), 0)
+            self._requests[id(raw)] = many + 1
+            self._bytes += 0 if many else len(raw.body)
         self.waiting.append(held)
 
     def let_go(self, held: Held) -> None:
         """Once for each `hold`, when the delivery is recorded, given back or lost. It must not be waiting any more."""
         self._held -= 1
         self._bytes -= held.bytes
+        raw = held.claim.event.raw
+        if raw is not None and held.claim.event.siblings > 1:
+            left = self._requests.pop(id(raw)) - 1
+            if left:
+                self._requests[id(raw)] = left
+            else:
+                self._bytes -= len(raw.body)

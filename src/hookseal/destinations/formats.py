@@ -18,6 +18,7 @@ from hookseal.clock import rfc3339
 from hookseal.delivery.presets import Preset
 from hookseal.errors import CannotFormat
 from hookseal.identity import cloudevents, xml_tree
+from hookseal.identity.batch import text_of
 from hookseal.identity.body import json_bytes
 from hookseal.message import Headers
 from hookseal.model import Event, Flag, Json
@@ -156,6 +157,10 @@ def _sent_json(tree: Json, stored: StoredEvent) -> bytes | None:
     """The text that the provider wrote for this tree, or None when it wrote no JSON, or the event is not of its body."""
     body = json_bytes(stored.body)
     try:
+        # The events of a batch were split before. Nothing of the size of the batch is done for one of them.
+        own = text_of(stored.raw, stored.row.item)
+        if own is not None and msgspec.json.decode(own) == tree:
+            return own
         whole = msgspec.json.decode(body)
         if whole == tree:
             return body

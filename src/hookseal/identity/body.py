@@ -53,7 +53,7 @@ def parse(body: bytes, content_type: bytes | None, numbers: tuple[Locator, ...] 
     start = plain.lstrip(_BLANK)[:1]
     if start == b"<" or (start not in (b"{", b"[", b'"') and _says_xml(content_type)):
         return _parse_xml(body, numbers)
-    return _parse_json(plain)
+    return parse_json(plain)
 
 
 def json_bytes(body: bytes) -> bytes:
@@ -91,7 +91,8 @@ def names_a_key_twice(body: bytes) -> bool:
     return found
 
 
-def _parse_json(body: bytes) -> Body:
+def parse_json(body: bytes, max_depth: int = MAX_DEPTH) -> Body:
+    """Parse bytes as JSON, without a byte order mark."""
     try:
         tree = _decode(body)
     except RecursionError:
@@ -100,9 +101,9 @@ def _parse_json(body: bytes) -> Body:
         return _UNPARSED
     # Counting brackets costs a microsecond and nearly always settles it; brackets inside strings only make us look.
     if (
-        body.count(b"{") + body.count(b"[") > MAX_DEPTH
+        body.count(b"{") + body.count(b"[") > max_depth
         and isinstance(tree, dict | list)
-        and _depth_exceeds(tree, MAX_DEPTH)
+        and _depth_exceeds(tree, max_depth)
     ):
         return _TOO_DEEP
     return Body(True, tree, (), True)

@@ -45,28 +45,34 @@ def read(
     body  what `body.parse` made of `raw`. An empty batch is valid and gives no events.
     """
     media = media_type(content_type)
-    if media not in (STRUCTURED, BATCH) or _charset(content_type) not in _CHARSETS:
+    if media not in (STRUCTURED, BATCH) or not is_utf8(content_type):
         return UnsupportedMedia()
     if not body.parsed or not body.is_json:
         return Unread() if is_json(json_bytes(raw)) else EnvelopeInvalid("the body is not JSON")
     if media == STRUCTURED:
-        wrong = _wrong_with(body.tree)
+        wrong = problem_of(body.tree)
         return (body.tree,) if wrong is None else EnvelopeInvalid(wrong)
     if not isinstance(body.tree, list):
         return EnvelopeInvalid("a batch is a list")
     for one in body.tree:
-        wrong = _wrong_with(one)
+        wrong = problem_of(one)
         if wrong is not None:
             return EnvelopeInvalid(wrong)
     return tuple(body.tree)
 
 
+def is_utf8(content_type: bytes | None) -> bool:
+    """Return whether the content type names no charset, or one whose bytes are UTF-8."""
+    return _charset(content_type) in _CHARSETS
+
+
 def is_valid(event: Json) -> bool:
     """Whether one JSON value is a valid event object."""
-    return _wrong_with(event) is None
+    return problem_of(event) is None
 
 
-def _wrong_with(event: Json) -> str | None:
+def problem_of(event: Json) -> str | None:
+    """Return why a JSON value can never be a valid event object; None if it is one."""
     if not isinstance(event, dict):
         return "an event is an object"
     if event.get("specversion") != "1.0":

@@ -15,6 +15,7 @@ from hookseal.catalogue.entry import Provider
 from hookseal.catalogue.event_rules import Dedupe, Envelope, EventRules
 from hookseal.clock import Instant
 from hookseal.identity import cloudevents
+from hookseal.identity.batch import Texts, parse_text, split_batch
 from hookseal.identity.body import Body, parse
 from hookseal.identity.cloudevents import EnvelopeInvalid, Unread, UnsupportedMedia
 from hookseal.identity.order import place_in_order
@@ -23,8 +24,9 @@ from hookseal.message import Headers, Request
 from hookseal.model import Json, Outcome
 from hookseal.schemes.minify import minified
 from hookseal.schemes.verdict import Proven
+from hookseal.steps import STEP_ITEMS, Steps, finish
 
-__all__ = ["EnvelopeInvalid", "Item", "UnsupportedMedia", "items", "parts"]
+__all__ = ["EnvelopeInvalid", "Item", "UnsupportedMedia", "items"]
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 _OWN_DATA = ("type", "subject", "data", "data_base64")
@@ -54,14 +56,50 @@ class Item:
     final: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """texts: of a batch, the text of each item; None for every other request."""
+
+    items: tuple[Item, ...]
+    texts: Texts | None = None
+
+
 def items(provider: Provider, request: Request, proof: Proven) -> tuple[Item, ...] | EnvelopeInvalid | UnsupportedMedia:
-    """The events of one proven request. Empty only for an empty CloudEvents batch."""
+    """Return the events of one proven request. Empty only for an empty CloudEvents batch."""
+    found = finish(extract(provider, request, proof))
+    return found.items if isinstance(found, Extracted) else found
+
+
+def extract(
+    provider: Provider, request: Request, proof: Proven
+) -> Steps[Extracted | EnvelopeInvalid | UnsupportedMedia]:
+    """Return the events of one proven request, in steps: the work for a batch grows with its events."""
     rules = provider.event
-    body = parse(request.body, request.value(b"content-type"), rules.numbers)
+    content_type = request.value(b"content-type")
     if rules.envelope is Envelope.NONE:
-        return (_whole(rules, request, body, proof),)
+        return Extracted((_whole(rules, request, parse(request.body, content_type, rules.numbers), proof),))
     if _is_coded(request):
         return UnsupportedMedia()
+    texts = yield from split_batch(request.body, content_type)
+    if isinstance(texts, EnvelopeInvalid):
+        return texts
+    if texts is None:
+        found = _unsplit(rules, request, proof)
+        return Extracted(found) if isinstance(found, tuple) else found
+    batch: list[Item] = []
+    for index, text in enumerate(texts):
+        # Parsed a second time: to keep all trees of the first time would take 10 to 20 times the memory of the body.
+        batch.append(_item(rules, request.headers, parse_text(text).tree, index))
+        if index % STEP_ITEMS == STEP_ITEMS - 1:
+            yield
+    return Extracted(tuple(batch), texts)
+
+
+def _unsplit(
+    rules: EventRules, request: Request, proof: Proven
+) -> tuple[Item, ...] | EnvelopeInvalid | UnsupportedMedia:
+    """Return the events of a request that is read as a whole."""
+    body = parse(request.body, request.value(b"content-type"), rules.numbers)
     match cloudevents.read(request.body, body, request.value(b"content-type")):
         case Unread():
             return (_whole(rules, request, body, proof),)
@@ -74,15 +112,6 @@ def items(provider: Provider, request: Request, proof: Proven) -> tuple[Item, ..
 def _is_coded(request: Request) -> bool:
     """Whether a content coding is named that we do not undo. Coded bytes are no broken envelope, which would be final."""
     return any(value.lower() not in (b"", b"identity") for value in request.values(b"content-encoding"))
-
-
-def parts(rules: EventRules, body: bytes, content_type: bytes | None) -> tuple[Body, tuple[Json, ...] | None]:
-    """The body, and the trees of its events in the order of `items`; None where the whole body is the one event."""
-    parsed = parse(body, content_type, rules.numbers)
-    if rules.envelope is Envelope.NONE:
-        return parsed, None
-    events = cloudevents.read(body, parsed, content_type)
-    return parsed, events if isinstance(events, tuple) else None
 
 
 def _whole(rules: EventRules, request: Request, body: Body, proof: Proven) -> Item:

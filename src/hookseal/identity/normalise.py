@@ -13,20 +13,29 @@ import base64
 from hookseal.catalogue.event_rules import ClaimRules, Field
 from hookseal.catalogue.revisions import HasRules
 from hookseal.clock import rfc3339
-from hookseal.identity.body import Body, names_a_key_twice
-from hookseal.identity.extract import parts
+from hookseal.identity.batch import parse_text, parts_now
+from hookseal.identity.body import Body, names_a_key_twice, parse
 from hookseal.identity.reading import Reading
-from hookseal.message import Headers
+from hookseal.message import Headers, RawRequest
 from hookseal.model import Event, Flag, Json, Outcome
 from hookseal.store.port import EventRow
 
 
-def event(provider: HasRules, row: EventRow, headers: Headers, body: bytes) -> Event:
-    """The event that `row` stands for. headers, body: of the request that brought it, exactly as stored."""
-    parsed, trees = parts(provider.event, body, _value(headers, b"content-type"))
-    is_item = trees is not None and row.item < len(trees)
-    tree = trees[row.item] if trees is not None and is_item else parsed.tree
-    readable = parsed.parsed and (is_item or row.item == 0)
+def event(provider: HasRules, row: EventRow, headers: Headers, body: bytes, raw: RawRequest | None = None) -> Event:
+    """Return the event that `row` stands for. headers, body: of the request that brought it, exactly as stored.
+
+    raw  the same bytes, shared by the events of the request: a batch is then split once for all of them.
+    """
+    raw = RawRequest(headers, body) if raw is None else raw
+    texts = parts_now(raw, provider.event, headers)
+    if texts is not None and row.item < len(texts):
+        body = bytes(texts[row.item])  # from here on the event's own text stands for the body
+        parsed = parse_text(texts[row.item])
+        readable = parsed.parsed
+    else:
+        parsed = parse(body, _value(headers, b"content-type"), provider.event.numbers)
+        readable = parsed.parsed and row.item == 0
+    tree = parsed.tree
     reading = Reading(provider.event, tree if readable else None, headers)
     kind = reading.kind(row.provider_type)
     # An event that was stored before outcomes were has none.

@@ -21,7 +21,7 @@ from hookseal.manage.registrations import Registrations
 from hookseal.manage.release import JudgeAgain, Released, ReleaseOutcome
 from hookseal.manage.rotation import KeyRotation
 from hookseal.manage.tryout import Judged, Tried, Tryouts
-from hookseal.message import Headers
+from hookseal.message import Headers, RawRequest
 from hookseal.model import DeliveryId, EndpointId, Event, EventId, RefusalId, SourceId
 from hookseal.receive.own_events import OwnEvent, Published
 from hookseal.settings import EndpointSettings, SourceSettings
@@ -135,7 +135,16 @@ class Management:
         async def step(size: int, start: Cursor | None) -> Page[StoredEvent]:
             return await self._store.events(where, size, start)
 
-        return await _stepwise(step, lambda stored: (self._read(stored), len(stored.body)), limit, cursor)
+        held: RawRequest | None = None
+
+        def take(stored: StoredEvent) -> tuple[Event, int]:
+            # Kept until the next request, so that the store finds it in memory at the next step. Its bytes count once.
+            nonlocal held
+            size = 0 if held is not None and stored.raw is held else len(stored.body)
+            held = stored.raw
+            return self._read(stored), size
+
+        return await _stepwise(step, take, limit, cursor)
 
     async def event(self, event: EventId) -> Event:
         return self._read(await self._store.event(event))

@@ -15,11 +15,13 @@ from hookseal import catalogue
 from hookseal.catalogue.revisions import HasRules, load_rules
 from hookseal.errors import CatalogueError
 from hookseal.identity import normalise
+from hookseal.identity.batch import read_parts
 from hookseal.identity.body import parse
 from hookseal.logs import get_logger
 from hookseal.model import Event, MappingRevision, Outcome, ProviderId, SourceId
 from hookseal.receive.own_events import OWN_MAPPING, OWN_PROVIDER, OWN_SOURCE
 from hookseal.settings import SourceSettings
+from hookseal.steps import Steps
 from hookseal.store.port import BODY_EXPIRED, UNREADABLE, StoredEvent
 
 log = get_logger(__name__)
@@ -48,6 +50,15 @@ class EventReader:
         """The rules of each source as they are today, for events that have none. Events of our own are included."""
         return {OWN_SOURCE: OWN_MAPPING, **self._mappings}
 
+    def read_ahead(self, stored: StoredEvent) -> Steps[None]:
+        """Do what reading this event needs once for all events of its request. Nothing is left to do where that is done."""
+        mapping = stored.row.mapping
+        if stored.raw is None or (None if mapping is None else mapping.provider) == OWN_PROVIDER:
+            return
+        provider = self._providers.get(stored.row.source) if mapping is None else self._rules_of(mapping)
+        if provider is not None:
+            yield from read_parts(stored.raw, provider.event, stored.headers)
+
     def __call__(self, stored: StoredEvent) -> Event:
         row = stored.row
         provider = self._providers.get(row.source) if row.mapping is None else None
@@ -62,7 +73,7 @@ class EventReader:
             provider = self._rules_of(row.mapping)
         if provider is None:
             return _as_stored(stored)
-        return normalise.event(provider, row, stored.headers, stored.body)
+        return normalise.event(provider, row, stored.headers, stored.body, stored.raw)
 
     def _rules_of(self, mapping: MappingRevision) -> HasRules:
         """CatalogueError when this version cannot load them."""

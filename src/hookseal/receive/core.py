@@ -4,14 +4,16 @@ Nothing is parsed before the proof held. Nothing that a stranger sends can raise
 and the service answers it with 503.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hookseal.clock import Instant
-from hookseal.identity.extract import EnvelopeInvalid, Item, UnsupportedMedia, items
+from hookseal.identity.batch import Texts
+from hookseal.identity.extract import EnvelopeInvalid, Extracted, Item, UnsupportedMedia, extract
 from hookseal.message import Request
 from hookseal.model import Reason
 from hookseal.receive.source import Source
 from hookseal.schemes.verdict import KeyNeeded, Keys, NotProven, Proven
+from hookseal.steps import Steps, finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +21,13 @@ class Genuine:
     """Proven, with what is to be stored. `items` is empty only for an empty CloudEvents batch.
 
     is_stale  too old, at a source that holds such requests: it is accepted, and left to a person.
+    texts     of a batch, the text of each item.
     """
 
     proof: Proven
     items: tuple[Item, ...]
     is_stale: bool = False
+    texts: Texts | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,12 @@ Decision = Genuine | Refusal | Undecided
 
 
 def decide(source: Source, request: Request, keys: Keys, now: Instant) -> Decision:
-    """Judge one request against one source.
+    """Judge one request against one source, at once."""
+    return finish(deciding(source, request, keys, now))
+
+
+def deciding(source: Source, request: Request, keys: Keys, now: Instant) -> Steps[Decision]:
+    """Judge one request against one source, in steps.
 
     keys  the source's secrets, with the issuer's key set where the scheme needs one.
     The order is fixed: address, proof, envelope. The provider and its rule come from the source, never from the request.
@@ -65,10 +74,10 @@ def decide(source: Source, request: Request, keys: Keys, now: Instant) -> Decisi
             return Undecided(kid)
         case Proven() as proof:
             pass
-    match items(source.provider, request, proof):
+    match (yield from extract(source.provider, request, proof)):
         case EnvelopeInvalid():
             return Refusal(Reason.ENVELOPE_INVALID)
         case UnsupportedMedia():
             return Refusal(Reason.ENVELOPE_INVALID, media_type=True)
-        case found:
-            return Genuine(proof, found, is_stale)
+        case Extracted(items, texts):
+            return Genuine(proof, items, is_stale, texts)

@@ -14,17 +14,18 @@ leases lapse, and the sender's next try is a duplicate.
 import asyncio
 import hashlib
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from hookseal import probe
 from hookseal.clock import Clock, Instant
 from hookseal.egress.port import Egress, Reply
 from hookseal.errors import StoreBusy, StoreError
+from hookseal.identity.batch import keep_texts
 from hookseal.identity.extract import Item
 from hookseal.ids import RandomBytes, new_event_id, new_refusal_id
 from hookseal.logs import get_logger, kind_of, would_write
-from hookseal.message import Headers, Request
+from hookseal.message import Headers, RawRequest, Request
 from hookseal.model import Reason, SourceId
 from hookseal.probe import Step
 from hookseal.receive import answers, core
@@ -35,6 +36,7 @@ from hookseal.receive.keys import Absent, Found, KeySets, Unavailable
 from hookseal.receive.rate import RateLimit
 from hookseal.receive.source import Source
 from hookseal.schemes.verdict import Keys
+from hookseal.steps import STEP_ITEMS, Steps, finish, finish_in_turns
 from hookseal.store.port import (
     EventRow,
     NewDelivery,
@@ -49,11 +51,15 @@ from hookseal.store.port import (
 
 log = get_logger(__name__)
 
+T = TypeVar("T")
+
 _OF_TIME = frozenset({Reason.TIMESTAMP_STALE, Reason.TOKEN_EXPIRED, Reason.TOKEN_NOT_YET_VALID})
 _NEVER_KEPT = frozenset({b"cookie", b"proxy-authorization"})
 CALLBACK_WAITS_S = (1.0, 10.0, 60.0)
 """Before each call of a handshake's callback; the first lets the answer go out before it."""
 _CONSENTING_MOST = 16
+_LARGE_BYTES = 64 * 1024
+"""From this size on a body is decided on in steps."""
 _QUARANTINE_WAITING = 64
 """Refused requests that may wait to be quarantined; beyond it they are only counted."""
 
@@ -74,6 +80,10 @@ class Planner(Protocol):
 
         Those with a lease hold a slot until one of the next two is called with them, once for each delivery.
         """
+        ...
+
+    def plan_each(self, source: SourceId, types: Sequence[str]) -> Iterator[tuple[NewDelivery, ...]]:
+        """The same, event by event as the caller asks for them."""
         ...
 
     def stored(self, event: StoredEvent, deliveries: Sequence[NewDelivery]) -> None: ...
@@ -122,6 +132,8 @@ class Receiver:
         self._quarantining: set[asyncio.Task[None]] = set()
         self._egress = egress
         self._stopping = asyncio.Event()
+        self._large = asyncio.Lock()
+        self._handing_over: set[asyncio.Task[None]] = set()
         self._consenting: set[asyncio.Task[None]] = set()
         self.use(sources)
 
@@ -201,10 +213,10 @@ class Receiver:
         """Decide, fetching the issuer's keys where they are needed. at: the time that the proof is judged at."""
         url = source.jwks_url
         if url is None:
-            return core.decide(source, request, source.keys, at)
+            return await self._decide(source, request, source.keys, at)
         arrived = self._clock.monotonic()
         at_hand = Keys(source.keys.secrets, self._key_sets.at_hand(url))
-        decision = core.decide(source, request, at_hand, at)
+        decision = await self._decide(source, request, at_hand, at)
         if not isinstance(decision, core.Undecided):
             return decision
         match await self._key_sets.keys(url, decision.kid, arrived):
@@ -213,24 +225,39 @@ class Receiver:
             case Absent():
                 return core.Refusal(Reason.TOKEN_KEY_UNKNOWN)
             case Found(key_set):
-                decision = core.decide(source, request, Keys(source.keys.secrets, key_set), at)
+                decision = await self._decide(source, request, Keys(source.keys.secrets, key_set), at)
                 if isinstance(decision, core.Undecided):
                     return core.Refusal(Reason.TOKEN_KEY_UNKNOWN)
                 return decision
+
+    async def _decide(self, source: Source, request: Request, keys: Keys, at: Instant) -> core.Decision:
+        if len(request.body) < _LARGE_BYTES:
+            return core.decide(source, request, keys, at)
+        # One large request at a time: each takes a step in every turn of the event loop, and all others wait for them.
+        async with self._large:
+            return await finish_in_turns(core.deciding(source, request, keys, at))
 
     async def store(
         self, source: Source, request: Request, genuine: core.Genuine, received_at: Instant, flags: tuple[str, ...] = ()
     ) -> tuple[Stored, ...]:
         """Store a genuine request with its deliveries; hand over what is leased. Raises StoreError."""
-        plans = self._planner.plan(source.id, [item.type for item in genuine.items])
+        # The same list grows while the request is planned: what was planned until a failure is given back.
+        plans: list[tuple[NewDelivery, ...]] = []
+        steps = self._new_request(source, request, genuine, received_at, flags, plans)
         try:
-            new = self._new_request(source, request, genuine, received_at, flags, plans)
+            new = await self._in_turns(genuine, steps)
             probe.reach(Step.WRITE_QUEUED)
             stored = await self._store.accept(new)
         except BaseException:
             self._planner.abandoned(_distinct(plans))
             raise
-        self._hand_over(new, stored)
+        if len(genuine.items) < STEP_ITEMS:
+            finish(self._hand_over(new, genuine, stored))
+        else:
+            # A task of its own, so that a caller that gives up does not keep back what is stored and leased.
+            task = asyncio.get_running_loop().create_task(finish_in_turns(self._hand_over(new, genuine, stored)))
+            self._handing_over.add(task)
+            task.add_done_callback(self._handing_over.discard)
         duplicates = sum(one.duplicate for one in stored)
         conflicts = sum(one.conflict for one in stored)
         self._observer.stored(source.id, len(stored) - duplicates, duplicates, conflicts)
@@ -240,14 +267,15 @@ class Receiver:
         self, source: Source, request: Request, genuine: core.Genuine, received_at: Instant
     ) -> tuple[StoredEvent, ...]:
         """What `store` would make of a genuine request, with the sequence 0. Nothing is stored."""
-        new = self._new_request(source, request, genuine, received_at, (), [()] * len(genuine.items))
+        events = tuple(self._new_event(source, item, received_at, (), ()) for item in genuine.items)
+        new = self._request_of(source, request, received_at, events)
         return tuple(stored_event(new, event, Stored(event.id, 0, False), len(new.events)) for event in new.events)
 
     async def drain(self) -> None:
         """Let refused requests that are on their way into the quarantine arrive there."""
         for task in self._consenting:
             task.cancel()
-        await asyncio.gather(*self._quarantining, *self._consenting, return_exceptions=True)
+        await asyncio.gather(*self._quarantining, *self._consenting, *self._handing_over, return_exceptions=True)
 
     async def _receive(self, source: Source, request: Request) -> Answer:
         now = self._trust.look()
@@ -302,17 +330,33 @@ class Receiver:
         genuine: core.Genuine,
         received_at: Instant,
         flags: tuple[str, ...],
-        plans: Sequence[tuple[NewDelivery, ...]],
+        plans: list[tuple[NewDelivery, ...]],
+    ) -> Steps[NewRequest]:
+        """Plan the deliveries of a request and return what is to be stored. plans: gets those of each event."""
+        events: list[NewEvent] = []
+        planned = self._planner.plan_each(source.id, [item.type for item in genuine.items])
+        for item, plan in zip(genuine.items, planned, strict=True):
+            plans.append(plan)
+            events.append(self._new_event(source, item, received_at, flags, plan))
+            if len(events) % STEP_ITEMS == 0:
+                yield
+        return self._request_of(source, request, received_at, tuple(events))
+
+    async def _in_turns(self, genuine: core.Genuine, steps: Steps[T]) -> T:
+        if len(genuine.items) < STEP_ITEMS:
+            return finish(steps)
+        async with self._large:
+            return await finish_in_turns(steps)
+
+    def _request_of(
+        self, source: Source, request: Request, received_at: Instant, events: tuple[NewEvent, ...]
     ) -> NewRequest:
         return NewRequest(
             source=source.id,
             received_at=received_at,
             headers=kept_headers(source, request.headers),
             body=request.body,
-            events=tuple(
-                self._new_event(source, item, received_at, flags, plan)
-                for item, plan in zip(genuine.items, plans, strict=True)
-            ),
+            events=events,
             mapping=source.provider.mapping,
         )
 
@@ -336,16 +380,24 @@ class Receiver:
             deliveries=plan,
         )
 
-    def _hand_over(self, new: NewRequest, stored: tuple[Stored, ...]) -> None:
+    def _hand_over(self, new: NewRequest, genuine: core.Genuine, stored: tuple[Stored, ...]) -> Steps[None]:
+        raw = RawRequest(new.headers, new.body)
+        if genuine.texts is not None:
+            keep_texts(raw, genuine.texts)
         fresh = [(event, result) for event, result in zip(new.events, stored, strict=True) if not result.duplicate]
         left = {delivery.id: delivery for event in new.events for delivery in event.deliveries}
-        for (event, result), placed in zip(fresh, place_deliveries(event for event, _ in fresh), strict=True):
-            if placed:
-                self._planner.stored(stored_event(new, event, result, len(fresh)), placed)
+        # Before the first yield: should the gateway stop in between, the slots of what was not stored are free.
+        places = list(place_deliveries(event for event, _ in fresh))
+        for placed in places:
             for delivery in placed:
                 del left[delivery.id]
         if left:
             self._planner.abandoned(tuple(left.values()))
+        for number, ((event, result), placed) in enumerate(zip(fresh, places, strict=True), 1):
+            if placed:
+                self._planner.stored(stored_event(new, event, result, len(fresh), raw), placed)
+            if number % STEP_ITEMS == 0:
+                yield
 
     def _refuse(self, source: Source, request: Request, reason: Reason, now: Instant) -> None:
         log.info("refused", source=source.id, reason=reason.value)
@@ -402,7 +454,9 @@ def _distinct(plans: Iterable[Sequence[NewDelivery]]) -> tuple[NewDelivery, ...]
     return tuple({delivery.id: delivery for plan in plans for delivery in plan}.values())
 
 
-def stored_event(new: NewRequest, event: NewEvent, result: Stored, siblings: int) -> StoredEvent:
+def stored_event(
+    new: NewRequest, event: NewEvent, result: Stored, siblings: int, raw: RawRequest | None = None
+) -> StoredEvent:
     """Return what a new event is read as, without asking the store for it. siblings: the new events of the request."""
     row = EventRow(
         id=result.event,
@@ -422,4 +476,4 @@ def stored_event(new: NewRequest, event: NewEvent, result: Stored, siblings: int
         outcome=event.outcome,
         final=event.final,
     )
-    return StoredEvent(row=row, headers=new.headers, body=new.body, siblings=siblings)
+    return StoredEvent(row=row, headers=new.headers, body=new.body, siblings=siblings, raw=raw)

@@ -16,11 +16,11 @@ keeps `due_at`, and takes it away again in `next_due_at`, so that nodes with wro
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Generic, NewType, Protocol, TypeVar
 
 from hookseal.clock import Instant
-from hookseal.message import Headers
+from hookseal.message import Headers, RawRequest
 from hookseal.model import DeliveryId, DeliveryState, EndpointId, EventId, MappingRevision, Outcome, RefusalId, SourceId
 from hookseal.sealing import Keyring
 
@@ -162,12 +162,18 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """One stored event with the request that brought it. `siblings` counts the events of that request."""
+    """One stored event with the request that brought it.
+
+    siblings  how many events of that request are stored.
+    raw       the same headers and body, one object for all events of the request that are in memory. None where the
+              event was made alone.
+    """
 
     row: EventRow
     headers: Headers
     body: bytes
     siblings: int
+    raw: RawRequest | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,13 @@ One whose bytes were let go by retention carries BODY_EXPIRED.
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
+from hookseal import probe
 from hookseal.errors import SealBroken, StoreUnavailable
-from hookseal.message import Headers
+from hookseal.message import Headers, RawRequest
 from hookseal.model import DeliveryState, Flag, MappingRevision, Outcome
+from hookseal.probe import Step
 from hookseal.sealing import Sealer
 from hookseal.store.mappings import Mappings
 from hookseal.store.packing import delivery_id, event_id, refusal_id, unpack_flags, unpack_refusal, unpack_request
@@ -37,11 +40,16 @@ def kept_label(shelf: str, name: str) -> str:
 
 
 class Opening:
-    """Opens what rows hold sealed."""
+    """Opens what rows hold sealed.
+
+    A request that was opened is shared by its events for as long as one of them is in memory. Safe to use from several
+    threads: at worst two of them open the same request.
+    """
 
     def __init__(self, sealer: Sealer, mappings: Mappings) -> None:
         self._sealer = sealer
         self._mappings = mappings
+        self._opened: WeakValueDictionary[bytes, RawRequest] = WeakValueDictionary()
 
     def event(self, row: Row) -> StoredEvent:
         """SealBroken when the bytes are there and do not open."""
@@ -50,8 +58,25 @@ class Opening:
             return _bare(row, mapping, UNREADABLE)
         if row[15] is None:
             return _bare(row, mapping, BODY_EXPIRED)
-        request = unpack_request(self._sealer.unseal(row[15], request_label(row[13])))
-        return StoredEvent(row=_event_row(row, mapping), headers=request.headers, body=request.body, siblings=row[14])
+        raw = self.opened(row[13]) or self.open(row[13], row[15], row[14])
+        return self.of_request(row, raw)
+
+    def opened(self, request_id: bytes) -> RawRequest | None:
+        """Return a request that is in memory."""
+        return self._opened.get(request_id)
+
+    def open(self, request_id: bytes, sealed: bytes, siblings: int) -> RawRequest:
+        """Decrypt a request. SealBroken when its bytes do not open."""
+        request = unpack_request(self._sealer.unseal(sealed, request_label(request_id)))
+        probe.reach(Step.UNSEALED)
+        raw = RawRequest(request.headers, request.body)
+        if siblings > 1:  # nothing shares the request of a single event
+            self._opened[request_id] = raw
+        return raw
+
+    def of_request(self, row: Row, raw: RawRequest) -> StoredEvent:
+        event = _event_row(row, self._mappings.get(row[17]))
+        return StoredEvent(row=event, headers=raw.headers, body=raw.body, siblings=row[14], raw=raw)
 
     def listed_event(self, row: Row) -> StoredEvent:
         try:

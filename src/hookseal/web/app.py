@@ -212,6 +212,7 @@ class Gateway:
                 endpoints,
                 live.destinations,
                 normalise=read,
+                read_ahead=read.read_ahead,
                 clock=self._clock,
                 random=self._random,
                 observer=Told(self.metrics),

@@ -212,8 +212,16 @@ RETURNING
     deliveries.unexplained_losses, deliveries.first_attempt_at, deliveries.event;
 
 -- claimed_events --
--- The events of claimed deliveries.
-SELECT * FROM event_rows WHERE id = ANY ($1::uuid[]);
+-- Read the events of claimed deliveries: the columns of `event_rows` with the length of the sealed bytes in the place of
+-- these. Many events may share them.
+SELECT
+    key, id, source, sequence, item, type, received_at, provider_type, provider_id, subject, time, flags, conflicts,
+    request_id, siblings, length(sealed), superseded, mapping, outcome, final
+FROM event_rows WHERE id = ANY ($1::uuid[]);
+
+-- read_bodies --
+-- Read the sealed bytes of requests.
+SELECT request, sealed FROM bodies WHERE request = ANY ($1::uuid[]);
 
 -- record_results --
 -- Move deliveries on, each only while its lease is held, and write the tries down. `ended_at` is when the try ended.

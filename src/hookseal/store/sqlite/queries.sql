@@ -176,8 +176,17 @@ SELECT key, id, endpoint, lease, attempts, losses, unexplained_losses, first_att
 WHERE key IN (/* row */ ? /* row */) AND state = 'pending' AND lease IS NOT NULL;
 
 -- claimed_events --
--- The events of claimed deliveries.
-SELECT * FROM event_rows WHERE key IN (/* row */ ? /* row */);
+-- Read the events of claimed deliveries: the columns of `event_rows` with the length of the sealed bytes in the place of
+-- these, and the key of the bytes. Many events may share them.
+SELECT
+    key, id, source, sequence, item, type, received_at, provider_type, provider_id, subject, time, flags, conflicts,
+    request_id, siblings, length(sealed), superseded, mapping, outcome, final,
+    (SELECT request FROM events WHERE events.key = event_rows.key)
+FROM event_rows WHERE key IN (/* row */ ? /* row */);
+
+-- read_bodies --
+-- Read the sealed bytes of requests.
+SELECT request, sealed FROM bodies WHERE request IN (/* row */ ? /* row */);
 
 -- record_results --
 -- Move deliveries on, each only while its lease is held. `ended_at` is when the try ended.
@@ -291,7 +300,7 @@ AND NOT EXISTS (
 AND EXISTS (SELECT 1 FROM bodies WHERE bodies.request = events.request)
 ORDER BY key;
 
--- replay_is_pending --
+-- replay_pending --
 -- Return a row if a delivery of any event of a request is pending at an endpoint. `+` as in `replay_span`.
 SELECT 1 FROM requests CROSS JOIN deliveries
 ON deliveries.event >= requests.key AND deliveries.event < requests.key + requests.events

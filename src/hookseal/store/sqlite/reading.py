@@ -10,9 +10,10 @@ import apsw
 import msgspec
 
 from hookseal.clock import Instant
-from hookseal.errors import NotFound, SealBroken
+from hookseal.errors import NotFound
 from hookseal.model import DeliveryId, DeliveryState, EndpointId, EventId, RefusalId, SourceId
 from hookseal.sealing import Sealer
+from hookseal.store.claiming import ClaimedEvents
 from hookseal.store.mappings import Mappings
 from hookseal.store.packing import (
     FOREVER,
@@ -101,17 +102,19 @@ class Reading:
         return InForce(event=self._opening.listed_event(rows[0]), events=events, superseded=superseded)
 
     def events_of(self, connection: apsw.Connection, keys: Sequence[int]) -> Mapping[int, StoredEvent | None]:
-        """The events with these keys; None for one whose bytes do not open, or are gone."""
-        found: dict[int, StoredEvent | None] = {}
+        """Return the events with these keys, those that come first within the bound on bytes; see `ClaimedEvents`."""
+        rows: dict[int, tuple[int, Row]] = {}
         for some in slices(sorted(set(keys))):
-            rows = fetch(connection, QUERIES.rows("claimed_events", len(some)), some)
-            self._load_mappings(connection, rows)
-            for row in rows:
-                try:
-                    found[row[0]] = None if row[15] is None else self._opening.event(row)
-                except SealBroken:
-                    found[row[0]] = None
-        return found
+            found = fetch(connection, QUERIES.rows("claimed_events", len(some)), some)
+            self._load_mappings(connection, found)
+            rows.update((row[0], (row[-1], row)) for row in found)
+        claimed = ClaimedEvents(self._opening, [rows[key] for key in dict.fromkeys(keys) if key in rows])
+        for group in claimed.wanted():
+            bodies: dict[int, bytes] = {}
+            for few in slices(group):
+                bodies.update(connection.execute(QUERIES.rows("read_bodies", len(few)), few))
+            claimed.open(group, bodies)
+        return {**dict.fromkeys(key for key in keys if key not in rows), **claimed.events()}
 
     def _load_mappings(self, connection: apsw.Connection, rows: Sequence[Row]) -> None:
         mapping.load(connection, self._mappings, [row[17] for row in rows])

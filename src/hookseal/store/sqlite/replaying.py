@@ -60,7 +60,7 @@ class Replaying:
                 if request in taken:
                     continue
                 taken.add(request)
-                if fetch(connection, QUERIES["replay_is_pending"], {"request": request, "endpoint": one.endpoint}):
+                if fetch(connection, QUERIES["replay_pending"], {"request": request, "endpoint": one.endpoint}):
                     continue
             packed = must(pack_delivery(self._new_delivery_id(one.now)), "a new delivery's id")
             rows.append((self._positions.take("delivery"), packed, event, one.endpoint, one.now, one.now, None))

@@ -23,6 +23,7 @@ from hookseal.ids import new_delivery_id
 from hookseal.model import DeliveryId, EndpointId, EventId, MappingRevision, RefusalId, SourceId
 from hookseal.probe import Step
 from hookseal.sealing import Keyring, Sealer
+from hookseal.store.claiming import in_turns
 from hookseal.store.mappings import Mappings
 from hookseal.store.packing import FOREVER, SealedRefusal, SealedRequest, must, pack, pack_uuid
 from hookseal.store.port import (
@@ -304,11 +305,16 @@ class SqliteStore:
         if not leased:
             return []
         try:
-            events = await self._claiming.read(self._reading.events_of, [one.event for one in leased])
+            order = [one.event for one in in_turns(leased)]
+            events = await self._claiming.read(self._reading.events_of, order)
         except BaseException:
             self._give_back({one.id: one.lease for one in leased})
             raise
-        unreadable = [(one.key, one.lease) for one in leased if events.get(one.event) is None]
+        unreadable = [(one.key, one.lease) for one in leased if events.get(one.event, one) is None]
+        unopened = {one.id: one.lease for one in leased if one.event not in events}
+        if unopened:
+            # Awaited, so that the engine finds them due when it asks for the next due time.
+            await self._writer.submit(self._release, Hold(unopened, now))
         if unreadable:
             await self._writer.submit(self._bury, Bury(unreadable, now))
         probe.reach(Step.CLAIMED)
