@@ -235,8 +235,8 @@ async def test_the_same_event_at_once_on_two_nodes_is_stored_and_delivered_once(
 
 # --- a node that is frozen with locks in its hands ---
 
-ALONE_S = 30
-"""Against hanging. A frozen node's transaction is ended by the server after 3 s; it was 10 s, and so long was the wait."""
+ALONE_S = 120
+"""Against hanging, also on a machine with other work. The server ends a frozen node's transaction after 3 s."""
 
 
 @pytest.mark.parametrize("step", [Step.EVENTS_WRITTEN, Step.COMMITTING, Step.RECORDING])

@@ -24,9 +24,9 @@ __all__ = ["place", "server"]
 pytestmark = pytest.mark.fault
 
 CONNECTIONS = 16
-HEALED_S = 30
-"""Against hanging; what is promised is 5 s."""
-ANSWERED_S = 15
+HEALED_S = 150
+"""A bound against hanging, long enough for a machine with other work. The time it takes is noted; 5 s are promised."""
+ANSWERED_S = 60
 
 
 @contextlib.asynccontextmanager
