@@ -553,6 +553,59 @@ async def test_a_secret_that_the_provider_issues_is_never_made_here(tmp_path: Pa
         await of.made("endpoints", {"id": "e", "url": "https://x.example/", "as": "seal_id"})
 
 
+async def test_an_endpoint_is_shown_with_the_retries_and_the_token_that_are_in_force(tmp_path: Path) -> None:
+    async with api(settings(tmp_path)) as of:
+
+        async def shown(id: str, **keys: Any) -> Any:
+            await of.made("endpoints", {"id": id, "url": "https://x.example/", "signing": SIGNING, **keys})
+            return (await of("GET", f"/api/v1/endpoints/{id}")).body
+
+        usual = await shown("usual")
+        assert usual["retry"] == "standard"
+        assert usual["retry_policy"] == {
+            "delays_s": [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400],
+            "delays_from": "last_attempt",
+            "jitter": [-0.2, 0.2],
+            "window_s": None,
+            "success": ["200-299"],
+            "permanent": ["410"],
+        }
+        own = await shown("own", retry={"delays_s": [1, 2.5], "success": ["200-204", 302], "permanent": ["4xx"]})
+        assert own["retry"] == "own"
+        assert own["retry_policy"]["delays_s"] == [1, 2.5]
+        assert own["retry_policy"]["success"] == ["200-204", "302"]
+        assert own["retry_policy"]["permanent"] == ["400-499"]
+        acting = await shown("acting", **{"as": "idenfy"})
+        assert (acting["retry"], acting["retry_policy"]["permanent"]) == ("standard", [])
+        spread = await shown("spread", retry="zignsec_20_in_48h")
+        assert (spread["retry_policy"]["delays_from"], spread["retry_policy"]["window_s"]) == ("first_attempt", 172800)
+        assert [usual[name] for name in ("audience", "issuer", "tenant")] == [None, None, None]
+
+        theirs = "08a02467-3604-46e9-b818-6be676cf015b"
+        token = {"as": "bankid_antifraud", "handshake": "none"}
+        preset = await shown("preset", signing={"audience": "our-app"}, **token)
+        assert (preset["audience"], preset["tenant"]) == ("our-app", theirs)
+        assert preset["issuer"] == f"https://login.microsoftonline.com/{theirs}/v2.0"
+        moved = await shown("moved", signing={"audience": "our-app", "tenant": "t-1"}, **token)
+        assert (moved["tenant"], moved["issuer"]) == ("t-1", "https://login.microsoftonline.com/t-1/v2.0")
+        named = await shown("named", signing={"audience": "a", "issuer": "https://i.example/"}, **token)
+        assert (named["tenant"], named["issuer"]) == (theirs, "https://i.example/")
+
+
+async def test_a_source_is_shown_with_the_options_that_are_in_force(tmp_path: Path) -> None:
+    async with api(settings(tmp_path)) as of:
+        await of.made("sources", {"id": "b", "provider": "bankid_antifraud", "options": {"audience": "our-app"}})
+        shown = (await of("GET", "/api/v1/sources/b")).body
+        assert shown["options"] == {"audience": "our-app"}
+        in_force = shown["options_in_force"]
+        assert in_force["audience"] == ["our-app"]
+        assert in_force["issuer"].endswith("/08a02467-3604-46e9-b818-6be676cf015b/v2.0")
+        assert in_force["jwks_url"].startswith("https://login.microsoftonline.com/")
+        assert (in_force["allowed_rate"], in_force["tenant"], in_force["roles"]) == ("*", None, [])
+        await of.made("sources", {"id": "s", "provider": "seal_id", "secrets": [SECRET]})
+        assert (await of("GET", "/api/v1/sources/s")).body["options_in_force"] == {"mode": "minified"}
+
+
 async def test_a_payload_that_did_not_parse_is_dead_with_a_reason_of_its_own(tmp_path: Path) -> None:
     body = b"neither JSON nor XML"
     async with receiver() as target, api(settings(tmp_path)) as of:

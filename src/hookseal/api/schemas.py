@@ -97,6 +97,7 @@ _SOURCE: Mapping[str, Schema] = {
     "stale": _STRING,
     "max_body_bytes": _or_null(_COUNT),
     "options": _OPEN,
+    "options_in_force": _OPEN,
 }
 
 _ENDPOINT: Mapping[str, Schema] = {
@@ -109,6 +110,16 @@ _ENDPOINT: Mapping[str, Schema] = {
     "signing": _STRING,
     "secrets": _COUNT,
     "retry": _STRING,
+    "retry_policy": _closed(
+        {
+            "delays_s": {"type": "array", "items": {"type": "number"}},
+            "delays_from": {"type": "string", "enum": ["first_attempt", "last_attempt"]},
+            "jitter": {"type": "array", "items": {"type": "number"}},
+            "window_s": _or_null({"type": "number"}),
+            "success": _STRINGS,
+            "permanent": _STRINGS,
+        }
+    ),
     "timeout_s": {"type": "number"},
     "concurrency": _COUNT,
     "headers": _STRINGS,
@@ -116,6 +127,9 @@ _ENDPOINT: Mapping[str, Schema] = {
     "handshake": _STRING,
     "rate_per_min": _or_null(_COUNT),
     "batch": _COUNT,
+    "audience": _or_null(_STRING),
+    "issuer": _or_null(_STRING),
+    "tenant": _or_null(_STRING),
     "consent": _or_null({"type": "string", "enum": [one.value for one in State]}),
     "consent_problem": _or_null(_STRING),
     "consent_rate_per_min": _or_null(_COUNT),

@@ -5,17 +5,23 @@ neither user information nor query, because both are where people put tokens.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import urlsplit, urlunsplit
 
+from hookseal import catalogue
+from hookseal.catalogue.entry import OptionKind
 from hookseal.clock import Instant
 from hookseal.delivery import endpoint as delivery
+from hookseal.delivery.policy import RetryPolicy, parse
 from hookseal.delivery.presets import settled
+from hookseal.destinations.signing import signer, signs_with_tokens
 from hookseal.destinations.subscriptions import State, Subscription
+from hookseal.errors import ConfigurationError
 from hookseal.model import EndpointId, Json, ProviderId, SourceId
-from hookseal.settings import EndpointSettings, SourceSettings
+from hookseal.schemes.jwt_bearer import JwtBearer
+from hookseal.settings import EndpointSettings, SigningSettings, SourceSettings
 
 MASKED = "***"
 
@@ -32,7 +38,11 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One inbound registration. secrets and retired_secrets: how many there are; url: what the provider calls."""
+    """One inbound registration. secrets and retired_secrets: how many there are; url: what the provider calls.
+
+    options           as they were written.
+    options_in_force  all of the provider, with what holds where nothing was written; None where nothing does.
+    """
 
     id: SourceId
     provider: ProviderId
@@ -47,12 +57,16 @@ class Source:
     stale: str
     max_body_bytes: int | None
     options: Mapping[str, Json]
+    options_in_force: Mapping[str, Json]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One outbound registration. url: None for a handler; retry: the policy's name; headers: the names.
+    """One outbound registration. url: None for a handler; headers: the names.
 
+    retry                 the policy's name; "own" for delays of its own.
+    retry_policy          what the policy says, with all that the endpoint has of its own.
+    audience, issuer, tenant  what its tokens say; None where it signs with no token.
     acting_as             the key `as`.
     consent               where the handshake stands, None where there is none.
     consent_problem       why the last answer was no consent, as a sentence; None where it was one, or none has come.
@@ -69,6 +83,7 @@ class Endpoint:
     signing: str
     secrets: int
     retry: str
+    retry_policy: Mapping[str, Json]
     timeout_s: float
     concurrency: int
     headers: tuple[str, ...]
@@ -76,6 +91,9 @@ class Endpoint:
     handshake: str
     rate_per_min: int | None
     batch: int
+    audience: str | None = None
+    issuer: str | None = None
+    tenant: str | None = None
     consent: State | None = None
     consent_problem: str | None = None
     consent_rate_per_min: int | None = None
@@ -110,8 +128,60 @@ def source(settings: SourceSettings, public_url: str | None, origin: Origin = Or
         max_age_s=settings.max_age_s,
         stale=settings.stale,
         max_body_bytes=settings.max_body_bytes,
-        options={name: MASKED if _SECRET_NAME.search(name) else value for name, value in settings.options.items()},
+        options=_masked(settings.options),
+        options_in_force=_masked(_options_in_force(settings)),
     )
+
+
+def _masked(options: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: MASKED if _SECRET_NAME.search(name) else value for name, value in options.items()}
+
+
+def _options_in_force(settings: SourceSettings) -> dict[str, Json]:
+    """The options with their defaults; where an option has none, the column of the scheme that it would fill."""
+    try:
+        provider = catalogue.provider(settings.provider)
+        values, scheme = provider.settled(settings.options), provider.bind(settings.options)
+    except ConfigurationError:  # settings made in code, which nothing has checked
+        return {}
+    in_force: dict[str, Json] = {}
+    for name, option in provider.options.items():
+        if option.kind is OptionKind.KEY_SET:
+            continue
+        value = values.get(name, getattr(scheme, option.column, None) if option.column else None)
+        in_force[name] = list(value) if isinstance(value, tuple) else None if value == "" else value
+    return in_force
+
+
+def _policy(policy: RetryPolicy) -> dict[str, Json]:
+    return {
+        "delays_s": list(policy.waits_s),
+        "delays_from": "first_attempt" if policy.from_first else "last_attempt",
+        "jitter": list(policy.jitter),
+        "window_s": policy.window_s,
+        "success": _ranges(policy.success),
+        "permanent": _ranges(policy.permanent),
+    }
+
+
+def _ranges(statuses: Iterable[int]) -> list[Json]:
+    """Statuses as the configuration takes them: `410`, `200-204`."""
+    ranges: list[tuple[int, int]] = []
+    for status in sorted(statuses):
+        if ranges and ranges[-1][1] == status - 1:
+            ranges[-1] = (ranges[-1][0], status)
+        else:
+            ranges.append((status, status))
+    return [f"{first}-{last}" if last > first else str(first) for first, last in ranges]
+
+
+def _token(signing: SigningSettings) -> tuple[str | None, str | None, str | None]:
+    """Return audience, issuer and tenant of the endpoint's tokens."""
+    scheme = signer(signing) if signs_with_tokens(signing.scheme) else None
+    if not isinstance(scheme, JwtBearer):
+        return None, None, None
+    tenant = scheme.tenant or scheme.token.get("tid")
+    return scheme.audience[0], scheme.issuer, None if tenant is None else str(tenant)
 
 
 def endpoint(settings: EndpointSettings, origin: Origin = Origin.FILE) -> Endpoint:
@@ -120,6 +190,8 @@ def endpoint(settings: EndpointSettings, origin: Origin = Origin.FILE) -> Endpoi
     The URL of one that came over the API is told as it was given: whoever may read it here could write it, too.
     """
     settings = settled(settings)
+    policy = parse(settings.retry)
+    audience, issuer, tenant = _token(settings.signing)
     return Endpoint(
         id=settings.id,
         origin=origin,
@@ -129,7 +201,11 @@ def endpoint(settings: EndpointSettings, origin: Origin = Origin.FILE) -> Endpoi
         format=settings.format,
         signing=settings.signing.scheme,
         secrets=len(settings.signing.secrets),
-        retry=settings.retry.policy,
+        retry=policy.name,
+        retry_policy=_policy(policy),
+        audience=audience,
+        issuer=issuer,
+        tenant=tenant,
         timeout_s=settings.timeout_s,
         concurrency=settings.concurrency,
         headers=tuple(settings.headers),
@@ -152,6 +228,7 @@ def handler(one: delivery.Endpoint) -> Endpoint:
         signing="none",
         secrets=0,
         retry=one.policy.name,
+        retry_policy=_policy(one.policy),
         timeout_s=one.timeout_s,
         concurrency=one.concurrency,
         headers=(),
