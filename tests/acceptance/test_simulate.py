@@ -198,6 +198,25 @@ def test_after_one_500_the_same_bytes_come_again(receiver: Receiver) -> None:
     assert "1 of 1 acknowledged" in run.stderr
 
 
+@pytest.mark.parametrize(
+    ("provider", "more", "is_ours"),
+    [
+        ("idenfy", (), True),
+        ("seal_id", (), True),
+        ("zignsec", (), True),
+        ("idenfy", ("--fault", "wrong-secret"), True),
+        ("bankid_antifraud", ("--set", "audience=a"), False),
+    ],
+)
+def test_waits_that_no_provider_publishes_are_called_ours(
+    receiver: Receiver, provider: str, more: tuple[str, ...], is_ours: bool
+) -> None:
+    secret = () if provider == "bankid_antifraud" else ("--secret", SECRET)
+    run = simulate(provider, "--to", receiver.url, *secret, *more)
+    assert run.stderr.count("hookseal's own") == is_ours
+    assert ("publishes no waits" in run.stderr) == is_ours
+
+
 def test_a_receiver_that_never_acknowledges_makes_it_fail(receiver: Receiver) -> None:
     receiver.answers = [500]
     run = simulate("zignsec", "--to", receiver.url, "--secret", SECRET, "--retry", "--speed", "100000")

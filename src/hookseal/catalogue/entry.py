@@ -150,6 +150,7 @@ class Provider:
     credentials   in lower case: headers that would let a reader act as the provider; neither stored nor forwarded.
     covers_body   False where the proof does not cover the body (bearer tokens).
     retry         name of the policy that the provider retries by.
+    publishes_waits  whether the waits of that policy are the provider's own words; else they are chosen by us.
     permanent     statuses that end a delivery, where they are not that policy's; see `delivery.policy` for the grammar.
     addresses     published addresses or CIDRs that it sends from; `addresses_source` says where they stand.
     """
@@ -171,6 +172,7 @@ class Provider:
     covers_body: bool = True
     handshake: Handshake | None = None
     retry: str = "standard"
+    publishes_waits: bool = False
     permanent: tuple[str, ...] | None = None
     sending: Sending = Sending()
     addresses: tuple[str, ...] = ()

@@ -85,7 +85,7 @@ class _Reader:
             raise self.fail("scheme.kind", f"must be one of {', '.join(SCHEMES)}")
         addresses = self.table("addresses", tables)
         retry = self.table("retry", tables)
-        self.known("retry", retry, {"policy", "permanent"})
+        self.known("retry", retry, {"policy", "permanent", "publishes_waits"})
         self.known("addresses", addresses, {"published", "source"})
         entry = Provider(
             id=ProviderId(stem),
@@ -104,6 +104,7 @@ class _Reader:
             covers_body=self.truth("covers_body", tables, True),
             handshake=self.handshake(tables),
             retry=self.text("retry.policy", retry, "standard"),
+            publishes_waits=self.truth("retry.publishes_waits", retry, False),
             permanent=self.texts("retry.permanent", retry, ()) if "permanent" in retry else None,
             sending=self.sending(self.table("sending", tables)),
             addresses=self.texts("addresses.published", addresses, ()),
@@ -221,7 +222,7 @@ class _Reader:
         return tuple(values)
 
     def truth(self, key: str, table: dict[str, Any], default: bool) -> bool:
-        value = table.get(key, default)
+        value = table.get(key.rpartition(".")[2], default)
         if not isinstance(value, bool):
             raise self.fail(key, "must be true or false")
         return value

@@ -95,7 +95,9 @@ def _print_one(entry: "Provider") -> None:
         "secret": f"{entry.secret.label}: {entry.secret.where}" if entry.secret.label else "none is shared",
         "options": "\n".join(_option(option) for option in entry.options.values()),
         "answers": f"{entry.answers.accepted} accepted, {entry.answers.refused} refused",
-        "retries": entry.retry,
+        "retries": entry.retry
+        if entry.publishes_waits
+        else f"{entry.retry}, with waits of our own: none are published",
         "addresses": "\n".join(entry.addresses),
         "source of the addresses": entry.addresses_source,
         "notes": entry.notes,

@@ -220,6 +220,7 @@ class _Plan:
         from hookseal.cli.printing import say
         from hookseal.simulate.examples import calls_of
 
+        _say_whose_waits(self.entry)
         printed = _Printed(self.speed)
         async with AsyncExitStack() as stack:
             simulator = await self._simulator(stack, printed)
@@ -242,6 +243,7 @@ class _Plan:
         from hookseal.simulate.faults import FaultPlayer
         from hookseal.simulate.wire import SocketWire
 
+        _say_whose_waits(self.entry)
         async with AsyncExitStack() as stack:
             simulator = await self._simulator(stack, _Printed(self.speed))
             if not await simulator.subscribe():
@@ -399,6 +401,13 @@ class _Printed:
             self._console.print(f"{escape(what):<36}  [{style}]{escape(answer):>3}[/]  {escape(said)}")
         except SystemExit:  # rich's way to say that the reader has left; inside a task it would tear the loop down
             raise BrokenPipeError from None
+
+
+def _say_whose_waits(entry: "Provider") -> None:
+    from hookseal.cli.printing import say
+
+    if not entry.publishes_waits:
+        say(f"{entry.name} publishes no waits between its tries; those of `{entry.retry}` are hookseal's own")
 
 
 def _say_waiting(wait_s: float) -> None:
