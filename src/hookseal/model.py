@@ -103,6 +103,7 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"
     DEAD = "dead"
     CANCELLED = "cancelled"
+    REPLAYED = "replayed"  # it was dead, and a replay made another delivery in its place
 
 
 class AttemptReason(StrEnum):

@@ -39,13 +39,16 @@ async def ended(api: Served, body: bytes, state: DeliveryState, **how: Any) -> t
 async def test_a_named_event_goes_again_and_the_engine_is_woken(tmp_path: Path) -> None:
     async with served(tmp_path) as api:
         event, first = await ended(api, a_body(1), DeliveryState.DEAD)
-        await ended(api, a_body(2), DeliveryState.DEAD)
+        other, _ = await ended(api, a_body(2), DeliveryState.DEAD)
         assert await replayed(api, endpoint=CORE, events=[event]) == 1
         assert await pending(api, CORE) == {event}
         assert api.woken == [None]
         rows = (await api.get(f"/api/v1/deliveries?event={event}"))["data"]
-        assert {row["state"] for row in rows} == {"dead", "pending"}
-        assert first in {row["id"] for row in rows}
+        assert {row["state"] for row in rows} == {"replayed", "pending"}
+        by_id = {row["id"]: row for row in rows}
+        assert by_id.pop(first)["replayed_as"] in by_id
+        still_dead = (await api.get("/api/v1/deliveries?state=dead"))["data"]
+        assert {row["event"] for row in still_dead} == {other}
 
 
 async def test_a_pending_delivery_is_left_alone_and_nobody_is_woken(tmp_path: Path) -> None:

@@ -1045,6 +1045,52 @@ class StoreContract:
             assert await store.record(result(claimed))
         assert await store.replay(Replay(endpoint=CORE, events=named, once_per_request=True), NOW) == 3
 
+    async def test_a_dead_delivery_that_was_replayed_is_dead_no_more(self, store: Store) -> None:
+        """Before, it counted as dead until retention removed it."""
+        replayed, dead = await planned(store, 1), await planned(store, 2)
+        claimed = await claim(store)
+        for one in claimed:
+            await store.record(result(one, DeliveryState.DEAD, status=410, reason="http_410"))
+        event = (await store.delivery(replayed))[0].event
+        assert await store.replay(Replay(endpoint=AUDIT, events=(event,)), NOW) == 1
+        assert (await store.counts()).dead == {CORE: 2}
+        assert await store.replay(Replay(endpoint=CORE, events=(event,)), NOW) == 1
+        assert (await store.counts()).dead == {CORE: 1}
+        row, attempts = await store.delivery(replayed)
+        assert (str(row.state), row.last_reason, len(attempts)) == ("replayed", "http_410", 1)
+        [again] = [one for one in await claim(store) if one.endpoint == CORE]
+        assert row.replayed_as == again.id
+        for where, expected in (
+            (DeliveryFilter(state=DeliveryState.DEAD), {dead}),
+            (DeliveryFilter(state=DeliveryState.DEAD, event=event), set()),
+            (DeliveryFilter(state=DeliveryState("replayed")), {replayed}),
+            (DeliveryFilter(state=DeliveryState("replayed"), event=event, endpoint=CORE), {replayed}),
+            (DeliveryFilter(state=DeliveryState("replayed"), endpoint=AUDIT), set()),
+        ):
+            assert {one.id for one in (await store.deliveries(where, 10, None)).rows} == expected, where
+        # The one in its place may be dead in turn. The first names it still.
+        await store.record(result(again, DeliveryState.DEAD))
+        assert (await store.counts()).dead == {CORE: 2}
+        assert await store.replay(Replay(endpoint=CORE, state=DeliveryState.DEAD), NOW) == 2
+        assert (await store.counts()).dead == {}
+        assert (await store.delivery(replayed))[0].replayed_as == again.id
+        assert await store.replay(Replay(endpoint=CORE, state=DeliveryState("replayed")), NOW) == 0
+
+    async def test_a_replay_of_a_request_replaces_the_dead_deliveries_of_all_its_events(self, store: Store) -> None:
+        events = [new_event(number, item=number, deliveries=(new_delivery(),)) for number in range(3)]
+        await accept(store, *events)
+        for one in await claim(store):
+            await store.record(result(one, DeliveryState.DEAD))
+        named = tuple(event.id for event in events)
+        first = Replay(endpoint=CORE, events=named[:1], once_per_request=True)
+        assert await store.replay(first, NOW) == 1
+        assert (await store.counts()).dead == {CORE: 2}
+        assert await store.replay(Replay(endpoint=CORE, events=named, once_per_request=True), NOW) == 0
+        assert (await store.counts()).dead == {}
+        [again] = await claim(store)
+        rows = [(await store.delivery(event.deliveries[0].id))[0] for event in events]
+        assert {row.replayed_as for row in rows} == {again.id}
+
     async def test_a_large_replay_reaches_every_event_once(self, store: Store) -> None:
         requests = [
             new_request(*(new_event(start * 25 + number, item=number) for number in range(25))) for start in range(100)

@@ -85,7 +85,9 @@ STEPS = st.one_of(
     st.tuples(st.just("accept"), st.sampled_from(SOURCES), st.lists(ITEM, min_size=1, max_size=3)),
     st.tuples(st.just("accept_many"), st.sampled_from(SOURCES), st.lists(ITEM, min_size=2, max_size=8)),
     st.tuples(st.just("claim"), st.sampled_from(ENDPOINTS), st.integers(0, 4)),
-    st.tuples(st.just("record"), PICK, st.sampled_from([one for one in DeliveryState if one != "cancelled"])),
+    st.tuples(
+        st.just("record"), PICK, st.sampled_from([one for one in DeliveryState if one not in ("cancelled", "replayed")])
+    ),
     st.tuples(st.just("renew"), PICK, PICK),
     st.tuples(st.just("release"), PICK, PICK),
     st.tuples(st.just("cancel"), PICK, PICK),
@@ -213,6 +215,9 @@ async def replay(world: World, store: SqliteStore, endpoint: EndpointId, state: 
     for event in chosen:
         rows = (await store.deliveries(DeliveryFilter(event=event.id, endpoint=endpoint), 1000, None)).rows
         [fresh] = [row for row in rows if row.id not in known]
+        for one in world.deliveries:
+            if one.event is event and one.endpoint == endpoint and one.state is DeliveryState.DEAD:
+                one.state = DeliveryState.REPLAYED
         world.deliveries.append(Planned(fresh.id, event, endpoint, world.now))
 
 

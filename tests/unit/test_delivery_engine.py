@@ -15,7 +15,7 @@ from hookseal.model import DeliveryState, EndpointId
 from hookseal.settings import RetrySettings
 from hookseal.store.port import AttemptRow, Claimed, Replay, Result
 
-PENDING, DELIVERED, DEAD, CANCELLED = DeliveryState
+PENDING, DELIVERED, DEAD, CANCELLED, _ = DeliveryState
 
 
 def always(sent: Sent) -> Any:

@@ -15,7 +15,7 @@ from hookseal.model import DeliveryId, DeliveryState, EndpointId
 from hookseal.probe import Step, listen
 from hookseal.store.port import AttemptRow, Result
 
-PENDING, DELIVERED, DEAD, CANCELLED = DeliveryState
+PENDING, DELIVERED, DEAD, CANCELLED, _ = DeliveryState
 CORE = EndpointId("core")
 
 

@@ -7,7 +7,7 @@ import pytest
 from hookseal.delivery.states import TRANSITIONS, Happening, after, diagram, is_final, table
 from hookseal.model import DeliveryState
 
-PENDING, DELIVERED, DEAD, CANCELLED = DeliveryState
+PENDING, DELIVERED, DEAD, CANCELLED, REPLAYED = DeliveryState
 
 EXPECTED = {
     Happening.SUCCEEDED: DELIVERED,
@@ -22,16 +22,21 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("happening", Happening)
+@pytest.mark.parametrize("happening", EXPECTED)
 def test_each_happening_has_one_row_from_pending(happening: Happening) -> None:
     assert after(PENDING, happening) is EXPECTED[happening]
     assert [row for row in TRANSITIONS if row[1] is happening] == [(PENDING, happening, EXPECTED[happening])]
 
 
-@pytest.mark.parametrize(("state", "happening"), list(product([DELIVERED, DEAD, CANCELLED], Happening)))
+@pytest.mark.parametrize(("state", "happening"), list(product([DELIVERED, DEAD, CANCELLED, REPLAYED], EXPECTED)))
 def test_an_ended_delivery_stays_ended(state: DeliveryState, happening: Happening) -> None:
     with pytest.raises(ValueError, match="cannot befall"):
         after(state, happening)
+
+
+def test_a_replay_replaces_only_a_dead_delivery() -> None:
+    assert [row for row in TRANSITIONS if row[1] not in EXPECTED] == [(DEAD, Happening.REPLAYED, REPLAYED)]
+    assert after(DEAD, Happening.REPLAYED) is REPLAYED
 
 
 def test_only_pending_is_not_final() -> None:
@@ -39,7 +44,8 @@ def test_only_pending_is_not_final() -> None:
 
 
 def test_table_and_diagram_show_every_row() -> None:
-    assert table().count("\n| `pending` |") == len(TRANSITIONS)
+    assert table().count("\n| `pending` |") == len(EXPECTED)
+    assert "| `dead` | replayed | `replayed` |" in table()
     for before, happening, to in TRANSITIONS:
         assert f"    {before} --> {to}: {happening}\n" in diagram()
     assert "    [*] --> pending\n" in diagram()
@@ -47,4 +53,5 @@ def test_table_and_diagram_show_every_row() -> None:
         "    delivered --> [*]",
         "    dead --> [*]",
         "    cancelled --> [*]",
+        "    replayed --> [*]",
     }

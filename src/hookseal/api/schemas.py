@@ -81,6 +81,9 @@ _DELIVERY: Mapping[str, Schema] = {
     "ended_at": _or_null(_TIME),
     "last_status": _or_null(_COUNT),
     "last_reason": _or_null(_STRING),
+    "replayed_as": _or_null(
+        {**_STRING, "description": "of a `replayed` delivery: the delivery that a replay made in its place"}
+    ),
 }
 
 _SOURCE: Mapping[str, Schema] = {

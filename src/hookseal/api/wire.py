@@ -52,6 +52,7 @@ def delivery(row: DeliveryRow) -> dict[str, Json]:
         "ended_at": _time(row.ended_at),
         "last_status": row.last_status,
         "last_reason": row.last_reason,
+        "replayed_as": row.replayed_as,
     }
 
 

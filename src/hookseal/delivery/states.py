@@ -1,7 +1,8 @@
 """What may become of a delivery: from, event, to. Nothing else decides a transition.
 
 The table is closed. A pair of state and event that does not stand in it cannot happen, and `after` says so loudly. A
-delivery that has ended never lives again: a replay makes a new delivery of the same event, with an id of its own.
+delivery that has ended is never attempted again: a replay makes a new delivery of the same event, with an id of its own. A
+dead delivery is then `replayed`: `dead` lists what still needs a person.
 """
 
 from enum import StrEnum
@@ -21,13 +22,15 @@ class Happening(StrEnum):
     LOST = "lost"  # its holder died or fell silent; the lease ended without a result
     LOST_TOO_OFTEN = "lost_too_often"  # its process ended in too many attempts that it made alone
     CANCELLED = "cancelled"  # the operator's word
+    REPLAYED = "replayed"  # a replay made another delivery in its place
 
 
-P, DELIVERED, DEAD, CANCELLED = (
+P, DELIVERED, DEAD, CANCELLED, REPLAYED = (
     DeliveryState.PENDING,
     DeliveryState.DELIVERED,
     DeliveryState.DEAD,
     DeliveryState.CANCELLED,
+    DeliveryState.REPLAYED,
 )
 
 TRANSITIONS: tuple[tuple[DeliveryState, Happening, DeliveryState], ...] = (
@@ -40,6 +43,7 @@ TRANSITIONS: tuple[tuple[DeliveryState, Happening, DeliveryState], ...] = (
     (P, Happening.LOST, P),
     (P, Happening.LOST_TOO_OFTEN, DEAD),
     (P, Happening.CANCELLED, CANCELLED),
+    (DEAD, Happening.REPLAYED, REPLAYED),
 )
 
 _NEXT = {(before, happening): after for before, happening, after in TRANSITIONS}
@@ -54,7 +58,8 @@ def after(state: DeliveryState, happening: Happening) -> DeliveryState:
 
 
 def is_final(state: DeliveryState) -> bool:
-    return all(before is not state for before, _, _ in TRANSITIONS)
+    """Whether the delivery is never attempted again."""
+    return state is not P
 
 
 def table() -> str:

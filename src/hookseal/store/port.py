@@ -191,7 +191,12 @@ class InForce:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRow:
-    """attempts counts tries that were made and recorded; losses counts leases that ended without a result."""
+    """One listed delivery.
+
+    attempts     attempts that were made and recorded.
+    losses       leases that ended without a result.
+    replayed_as  the delivery that a replay made in place of this dead one. Its state is REPLAYED then.
+    """
 
     id: DeliveryId
     event: EventId
@@ -206,6 +211,7 @@ class DeliveryRow:
     ended_at: Instant | None
     last_status: int | None
     last_reason: str | None
+    replayed_as: DeliveryId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,7 +149,7 @@ def delivery_row(row: Row) -> DeliveryRow:
         source=row[4],
         type=row[5],
         endpoint=row[7],
-        state=DeliveryState(row[8]),
+        state=DeliveryState(row[8]) if row[16] is None else DeliveryState.REPLAYED,
         attempts=row[9],
         losses=row[10],
         created_at=row[11],
@@ -157,6 +157,7 @@ def delivery_row(row: Row) -> DeliveryRow:
         ended_at=row[13],
         last_status=row[14],
         last_reason=row[15],
+        replayed_as=None if row[16] is None else delivery_id(row[16]),
     )
 
 

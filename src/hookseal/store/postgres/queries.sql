@@ -391,18 +391,25 @@ AND EXISTS (SELECT 1 FROM bodies WHERE bodies.request = events.request)
 ORDER BY id;
 
 -- replay_pending --
--- Of some requests, those of which a delivery is pending at an endpoint. The event with the request's own id is found by
--- that, the others by an index of their own.
-SELECT asked.request FROM unnest($1::uuid[]) AS asked (request)
-WHERE EXISTS (
-    SELECT 1 FROM (
+-- Of some requests, those of which a delivery is pending at an endpoint, each with that delivery. The event with the
+-- request's own id is found by that, the others by an index of their own.
+SELECT asked.request, pending.id FROM unnest($1::uuid[]) AS asked (request)
+CROSS JOIN LATERAL (
+    SELECT deliveries.id FROM (
         SELECT id FROM events WHERE id = asked.request
         UNION ALL
         SELECT id FROM events WHERE request = asked.request AND request <> id
     ) AS mine
     JOIN deliveries ON deliveries.event = mine.id
     WHERE deliveries.endpoint = $2 AND deliveries.state = 'pending'
-);
+    LIMIT 1
+) AS pending;
+
+-- mark_replayed --
+-- Dead deliveries of events at one endpoint were replaced by a replay. $1 events, $2 the deliveries in their place.
+UPDATE deliveries SET replayed_as = replay.id
+FROM unnest($1::uuid[], $2::uuid[]) AS replay (event, id)
+WHERE deliveries.event = replay.event AND deliveries.endpoint = $3 AND deliveries.state = 'dead' AND replayed_as IS NULL;
 
 -- lock_replay --
 -- One node at a time makes deliveries anew for one endpoint, so that two make no two for one event.
@@ -455,21 +462,23 @@ SELECT number, started_at, duration_ms, status, reason FROM attempts WHERE deliv
 -- deliveries_newest --
 -- A page of deliveries, the newest first.
 SELECT * FROM delivery_rows
-WHERE id < $1 AND ($2::text IS NULL OR endpoint = $2) AND ($3::text IS NULL OR state = $3)
+WHERE id < $1 AND ($2::text IS NULL OR endpoint = $2)
+AND ($3::text IS NULL OR $3 = CASE WHEN replayed_as IS NULL THEN state ELSE 'replayed' END)
 AND received_at >= $4 AND received_at < $5
 ORDER BY id DESC LIMIT $6;
 
 -- deliveries_open --
--- The same for one state other than `delivered`; the repeated condition lets the partial index be used.
+-- The same for one state other than `delivered` and `replayed`; the further conditions let the partial index be used.
 SELECT * FROM delivery_rows
-WHERE state = $3 AND state <> 'delivered' AND id < $1 AND ($2::text IS NULL OR endpoint = $2)
+WHERE state = $3 AND state <> 'delivered' AND replayed_as IS NULL AND id < $1 AND ($2::text IS NULL OR endpoint = $2)
 AND received_at >= $4 AND received_at < $5
 ORDER BY id DESC LIMIT $6;
 
 -- deliveries_of_event --
 -- The same for one event.
 SELECT * FROM delivery_rows
-WHERE event = $7 AND id < $1 AND ($2::text IS NULL OR endpoint = $2) AND ($3::text IS NULL OR state = $3)
+WHERE event = $7 AND id < $1 AND ($2::text IS NULL OR endpoint = $2)
+AND ($3::text IS NULL OR $3 = CASE WHEN replayed_as IS NULL THEN state ELSE 'replayed' END)
 AND received_at >= $4 AND received_at < $5
 ORDER BY id DESC LIMIT $6;
 
@@ -517,8 +526,9 @@ WHERE source = $3 AND id < $1 ORDER BY id DESC LIMIT $2;
 SELECT endpoint, count(*) FROM deliveries WHERE state = 'pending' GROUP BY endpoint;
 
 -- count_dead --
--- Dead deliveries by endpoint; the repeated condition lets the partial index be used.
-SELECT endpoint, count(*) FROM deliveries WHERE state = 'dead' AND state <> 'delivered' GROUP BY endpoint;
+-- Dead deliveries by endpoint, those left out that were replayed; the repeated condition lets the partial index be used.
+SELECT endpoint, count(*) FROM deliveries
+WHERE state = 'dead' AND state <> 'delivered' AND replayed_as IS NULL GROUP BY endpoint;
 
 -- count_quarantine --
 -- Rows of the quarantine.

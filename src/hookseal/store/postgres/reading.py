@@ -136,7 +136,7 @@ class Reading:
         ]
         if event is not None:
             rows = await _fetch(connection, "deliveries_of_event", *values, event)
-        elif where.state not in (None, DeliveryState.DELIVERED):
+        elif where.state not in (None, DeliveryState.DELIVERED, DeliveryState.REPLAYED):
             rows = await _fetch(connection, "deliveries_open", *values)
         else:
             rows = await _fetch(connection, "deliveries_newest", *values)

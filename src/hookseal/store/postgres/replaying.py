@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from hookseal.clock import Instant
 from hookseal.model import DeliveryId, DeliveryState, EndpointId
 from hookseal.store.packing import must, pack_delivery
-from hookseal.store.postgres.connection import Row
 from hookseal.store.postgres.writer import Transaction
 
 NewDeliveryId = Callable[[Instant], DeliveryId]
@@ -59,21 +58,21 @@ class Replaying:
                 rows = await transaction.run("replay_span", *behind, *last, state, one.endpoint)
             case Named(events, since, until):
                 rows = await transaction.run("replay_named", events, one.endpoint, since, until, state)
+        if not rows:
+            return 0
+        in_place: dict[bytes, bytes] = {}  # by request, where one delivery stands for all of its events
         if one.once_per_request:
-            rows = await _first_of_each_request(transaction, rows, one.endpoint)
-        found = [row[0] for row in rows]
-        ids = [must(pack_delivery(self._new_delivery_id(one.now)), "a new delivery's id") for _ in found]
-        if found:
-            await transaction.run("insert_deliveries", ids, found, one.endpoint, one.now, transaction.node_now)
-        return len(found)
-
-
-async def _first_of_each_request(transaction: Transaction, rows: Sequence[Row], endpoint: EndpointId) -> Sequence[Row]:
-    """Return the first row of each request that has no pending delivery at the endpoint."""
-    first: dict[bytes, Row] = {}
-    for row in rows:
-        first.setdefault(row[1], row)
-    pending = await transaction.run("replay_pending", sorted(first), endpoint)
-    for (request,) in pending:
-        del first[request]
-    return list(first.values())
+            in_place = dict(await transaction.run("replay_pending", sorted({row[1] for row in rows}), one.endpoint))
+        chosen: list[bytes] = []
+        ids: list[bytes] = []
+        replayed: list[bytes] = []
+        for event, request in rows:
+            if not one.once_per_request or request not in in_place:
+                chosen.append(event)
+                ids.append(must(pack_delivery(self._new_delivery_id(one.now)), "a new delivery's id"))
+                in_place[request] = ids[-1]
+            replayed.append(in_place[request])
+        if chosen:
+            await transaction.run("insert_deliveries", ids, chosen, one.endpoint, one.now, transaction.node_now)
+        await transaction.run("mark_replayed", [row[0] for row in rows], replayed, one.endpoint)
+        return len(chosen)

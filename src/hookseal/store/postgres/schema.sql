@@ -109,6 +109,7 @@ CREATE INDEX dedupe_received ON dedupe (received_at);
 -- `losses` counts leases that ended without a result. `unexplained_losses` counts those since the last recorded attempt:
 -- a delivery with more than one is a crash suspect. `isolated_losses` counts those of them where it was the only delivery
 -- in flight in its process. `due_if_lost` is set during such an attempt: when the delivery is due if that lease is lost.
+-- `replayed_as` of a dead delivery: the delivery that a replay made in its place. It needs nobody any more.
 CREATE TABLE deliveries (
     id uuid PRIMARY KEY,
     event uuid NOT NULL,
@@ -126,17 +127,19 @@ CREATE TABLE deliveries (
     unexplained_losses integer NOT NULL DEFAULT 0 CHECK (unexplained_losses >= 0),
     isolated_losses integer NOT NULL DEFAULT 0 CHECK (isolated_losses >= 0),
     due_if_lost bigint,
+    replayed_as uuid,
     CHECK ((state = 'pending') = (due_at IS NOT NULL)),
     CHECK ((state = 'pending') = (ended_at IS NULL)),
     CHECK (lease IS NULL OR state = 'pending'),
     CHECK ((attempts > 0) = (first_attempt_at IS NOT NULL)),
-    CHECK (due_if_lost IS NULL OR lease IS NOT NULL)
+    CHECK (due_if_lost IS NULL OR lease IS NOT NULL),
+    CHECK (replayed_as IS NULL OR state = 'dead')
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX deliveries_event ON deliveries (event);
 -- These three hold what is unfinished or needs a person, so that their cost follows the work and not the history.
 CREATE INDEX deliveries_due ON deliveries (endpoint, due_at) WHERE state = 'pending';
 CREATE INDEX deliveries_suspect ON deliveries (due_at) WHERE state = 'pending' AND unexplained_losses > 1;
-CREATE INDEX deliveries_open ON deliveries (state, id) WHERE state <> 'delivered';
+CREATE INDEX deliveries_open ON deliveries (state, id) WHERE state <> 'delivered' AND replayed_as IS NULL;
 
 CREATE TABLE attempts (
     delivery uuid NOT NULL,
@@ -198,7 +201,8 @@ CREATE VIEW delivery_rows AS
 SELECT
     deliveries.id AS key, deliveries.id, deliveries.event AS event_id, deliveries.event, events.source, events.type,
     events.received_at, deliveries.endpoint, deliveries.state, deliveries.attempts, deliveries.losses,
-    deliveries.created_at, deliveries.due_at, deliveries.ended_at, deliveries.last_status, deliveries.last_reason
+    deliveries.created_at, deliveries.due_at, deliveries.ended_at, deliveries.last_status, deliveries.last_reason,
+    deliveries.replayed_as
 FROM deliveries JOIN events ON events.id = deliveries.event;
 
 CREATE VIEW event_rows AS

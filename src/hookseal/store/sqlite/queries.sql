@@ -301,11 +301,19 @@ AND EXISTS (SELECT 1 FROM bodies WHERE bodies.request = events.request)
 ORDER BY key;
 
 -- replay_pending --
--- Return a row if a delivery of any event of a request is pending at an endpoint. `+` as in `replay_span`.
-SELECT 1 FROM requests CROSS JOIN deliveries
+-- A delivery of any event of a request that is pending at an endpoint. `+` as in `replay_span`.
+SELECT deliveries.id FROM requests CROSS JOIN deliveries
 ON deliveries.event >= requests.key AND deliveries.event < requests.key + requests.events
 WHERE requests.key = :request AND +deliveries.endpoint = :endpoint AND +deliveries.state = 'pending'
 LIMIT 1;
+
+-- mark_replayed --
+-- Dead deliveries of events at one endpoint were replaced by a replay. `+` as in `replay_span`.
+WITH replay (event, endpoint, id) AS (VALUES /* row */ (?, ?, ?) /* row */)
+UPDATE deliveries SET replayed_as = replay.id
+FROM replay
+WHERE deliveries.event = replay.event AND +deliveries.endpoint = replay.endpoint AND +deliveries.state = 'dead'
+AND replayed_as IS NULL;
 
 -- replay_keys --
 -- The keys of named events.
@@ -374,14 +382,15 @@ SELECT number, started_at, duration_ms, status, reason FROM attempts WHERE deliv
 -- deliveries_newest --
 -- A page of deliveries, the newest first.
 SELECT * FROM delivery_rows
-WHERE key < :key AND (:endpoint IS NULL OR endpoint = :endpoint) AND (:state IS NULL OR state = :state)
+WHERE key < :key AND (:endpoint IS NULL OR endpoint = :endpoint)
+AND (:state IS NULL OR :state = CASE WHEN replayed_as IS NULL THEN state ELSE 'replayed' END)
 AND received_at >= :since AND received_at < :until
 ORDER BY key DESC LIMIT :limit;
 
 -- deliveries_open --
--- The same for one state other than `delivered`; the repeated condition lets the partial index be used.
+-- The same for one state other than `delivered` and `replayed`; the further conditions let the partial index be used.
 SELECT * FROM delivery_rows
-WHERE state = :state AND state <> 'delivered' AND key < :key AND (:endpoint IS NULL OR endpoint = :endpoint)
+WHERE state = :state AND state <> 'delivered' AND replayed_as IS NULL AND key < :key AND (:endpoint IS NULL OR endpoint = :endpoint)
 AND received_at >= :since AND received_at < :until
 ORDER BY key DESC LIMIT :limit;
 
@@ -389,7 +398,8 @@ ORDER BY key DESC LIMIT :limit;
 -- The same for one event.
 SELECT * FROM delivery_rows
 WHERE event = (SELECT key FROM events WHERE id = :event) AND key < :key
-AND (:endpoint IS NULL OR endpoint = :endpoint) AND (:state IS NULL OR state = :state)
+AND (:endpoint IS NULL OR endpoint = :endpoint)
+AND (:state IS NULL OR :state = CASE WHEN replayed_as IS NULL THEN state ELSE 'replayed' END)
 AND received_at >= :since AND received_at < :until
 ORDER BY key DESC LIMIT :limit;
 
@@ -441,8 +451,9 @@ WHERE source = :source AND key < :key ORDER BY key DESC LIMIT :limit;
 SELECT endpoint, count(*) FROM deliveries WHERE state = 'pending' GROUP BY endpoint;
 
 -- count_dead --
--- Dead deliveries by endpoint; the repeated condition lets the partial index be used.
-SELECT endpoint, count(*) FROM deliveries WHERE state = 'dead' AND state <> 'delivered' GROUP BY endpoint;
+-- Dead deliveries by endpoint, those left out that were replayed; the repeated condition lets the partial index be used.
+SELECT endpoint, count(*) FROM deliveries
+WHERE state = 'dead' AND state <> 'delivered' AND replayed_as IS NULL GROUP BY endpoint;
 
 -- count_quarantine --
 -- Rows of the quarantine.

@@ -148,7 +148,7 @@ class Reading:
         name = "deliveries_newest"
         if event is not None:
             name = "deliveries_of_event"
-        elif where.state not in (None, DeliveryState.DELIVERED):
+        elif where.state not in (None, DeliveryState.DELIVERED, DeliveryState.REPLAYED):
             name = "deliveries_open"
         rows = fetch(connection, QUERIES[name], values)
         following = pack_cursor("d", rows[limit - 1][0]) if len(rows) > limit else None

@@ -54,16 +54,25 @@ class Replaying:
             "state": None if one.state is None else one.state.value,
         }
         rows = []
-        taken: set[int] = set()
+        replayed: list[tuple[int, EndpointId, bytes]] = []
+        by_request: dict[int, bytes] = {}
         for event, request in fetch(connection, QUERIES["replay_span"], where):
             if one.once_per_request:
-                if request in taken:
-                    continue
-                taken.add(request)
-                if fetch(connection, QUERIES["replay_pending"], {"request": request, "endpoint": one.endpoint}):
+                # The delivery of one event stands for all events of its request, and for their dead deliveries.
+                if request not in by_request:
+                    asked = {"request": request, "endpoint": one.endpoint}
+                    by_request.update(
+                        (request, pending) for (pending,) in fetch(connection, QUERIES["replay_pending"], asked)
+                    )
+                if request in by_request:
+                    replayed.append((event, one.endpoint, by_request[request]))
                     continue
             packed = must(pack_delivery(self._new_delivery_id(one.now)), "a new delivery's id")
             rows.append((self._positions.take("delivery"), packed, event, one.endpoint, one.now, one.now, None))
+            replayed.append((event, one.endpoint, packed))
+            by_request[request] = packed
         for some in slices(rows):
             connection.execute(QUERIES.rows("insert_deliveries", len(some)), list(chain.from_iterable(some)))
+        for chunk in slices(replayed):
+            connection.execute(QUERIES.rows("mark_replayed", len(chunk)), list(chain.from_iterable(chunk)))
         return len(rows)

@@ -132,6 +132,7 @@ CREATE INDEX dedupe_collisions_partition ON dedupe_collisions (partition);
 -- `losses` counts leases that ended without a result. `unexplained_losses` counts those since the last recorded attempt:
 -- a delivery with more than one is a crash suspect. `isolated_losses` counts those of them where it was the only delivery
 -- in flight in its process. `due_if_lost` is set during such an attempt: when the delivery is due if that lease is lost.
+-- `replayed_as` of a dead delivery: the delivery that a replay made in its place. It needs nobody any more.
 CREATE TABLE deliveries (
     key INTEGER PRIMARY KEY,
     id BLOB NOT NULL CHECK (length(id) = 16),
@@ -150,6 +151,7 @@ CREATE TABLE deliveries (
     unexplained_losses INTEGER NOT NULL DEFAULT 0 CHECK (unexplained_losses >= 0),
     isolated_losses INTEGER NOT NULL DEFAULT 0 CHECK (isolated_losses >= 0),
     due_if_lost INTEGER CHECK (due_if_lost IS NULL OR lease IS NOT NULL),
+    replayed_as BLOB CHECK (replayed_as IS NULL OR state = 'dead'),
     CHECK ((state = 'pending') = (due_at IS NOT NULL)),
     CHECK ((state = 'pending') = (ended_at IS NULL)),
     CHECK (lease IS NULL OR state = 'pending'),
@@ -161,7 +163,7 @@ CREATE INDEX deliveries_event ON deliveries (event);
 CREATE INDEX deliveries_due ON deliveries (endpoint, due_at) WHERE state = 'pending';
 CREATE INDEX deliveries_leased ON deliveries (lease) WHERE lease IS NOT NULL;
 CREATE INDEX deliveries_suspect ON deliveries (due_at) WHERE state = 'pending' AND unexplained_losses > 1;
-CREATE INDEX deliveries_open ON deliveries (state, key, endpoint) WHERE state <> 'delivered';
+CREATE INDEX deliveries_open ON deliveries (state, key, endpoint) WHERE state <> 'delivered' AND replayed_as IS NULL;
 
 CREATE TABLE attempts (
     delivery INTEGER NOT NULL REFERENCES deliveries (key) ON DELETE CASCADE,
@@ -223,7 +225,8 @@ CREATE VIEW delivery_rows AS
 SELECT
     deliveries.key, deliveries.id, events.id AS event_id, deliveries.event, events.source, events.type,
     events.received_at, deliveries.endpoint, deliveries.state, deliveries.attempts, deliveries.losses,
-    deliveries.created_at, deliveries.due_at, deliveries.ended_at, deliveries.last_status, deliveries.last_reason
+    deliveries.created_at, deliveries.due_at, deliveries.ended_at, deliveries.last_status, deliveries.last_reason,
+    deliveries.replayed_as
 FROM deliveries CROSS JOIN events ON events.key = deliveries.event;
 
 CREATE VIEW event_rows AS
