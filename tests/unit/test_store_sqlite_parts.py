@@ -424,6 +424,7 @@ _WHOLE = {
     "read_counters": "a row for each source",
     "read_mappings": "a row for each revision of a provider's rules",
     "read_keyring": "a row for each key",
+    "read_kv_versions": "a row for each namespace",
     "read_partitions": "a row for each partition",
     "read_recent": "once, at the open; bounded",
     "events_of_subject": "the keys that are not in order yet; bounded",

@@ -1,7 +1,7 @@
 """The health checks of the process: liveness and readiness, each a list of named checks.
 
 Any part can add a check with `HealthChecks.add_readiness`. `/healthz` and `/readyz` need no key: a check has a name, a
-state and a stable code, never a value, a path, an address or personal data.
+state and a stable code, never a value, a path, an address or personal data. An id of a registration may be named.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,7 +17,10 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result of one check. detail: a stable code for people and alerts; never a value, path or address."""
+    """The result of one check. detail: a stable code for people and alerts; never a value, path or address.
+
+    Where registrations cannot be read it names them by their ids.
+    """
 
     name: str
     ok: bool

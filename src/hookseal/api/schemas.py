@@ -86,6 +86,11 @@ _DELIVERY: Mapping[str, Schema] = {
     ),
 }
 
+_PROBLEM: Schema = {
+    "anyOf": [_STRING, {"type": "null"}],
+    "description": "why this version of hookseal cannot read the registration; null where it can",
+}
+
 _SOURCE: Mapping[str, Schema] = {
     "id": _STRING,
     "provider": _STRING,
@@ -101,6 +106,7 @@ _SOURCE: Mapping[str, Schema] = {
     "max_body_bytes": _or_null(_COUNT),
     "options": _OPEN,
     "options_in_force": _OPEN,
+    "problem": _PROBLEM,
 }
 
 _ENDPOINT: Mapping[str, Schema] = {
@@ -113,15 +119,17 @@ _ENDPOINT: Mapping[str, Schema] = {
     "signing": _STRING,
     "secrets": _COUNT,
     "retry": _STRING,
-    "retry_policy": _closed(
-        {
-            "delays_s": {"type": "array", "items": {"type": "number"}},
-            "delays_from": {"type": "string", "enum": ["first_attempt", "last_attempt"]},
-            "jitter": {"type": "array", "items": {"type": "number"}},
-            "window_s": _or_null({"type": "number"}),
-            "success": _STRINGS,
-            "permanent": _STRINGS,
-        }
+    "retry_policy": _or_null(
+        _closed(
+            {
+                "delays_s": {"type": "array", "items": {"type": "number"}},
+                "delays_from": {"type": "string", "enum": ["first_attempt", "last_attempt"]},
+                "jitter": {"type": "array", "items": {"type": "number"}},
+                "window_s": _or_null({"type": "number"}),
+                "success": _STRINGS,
+                "permanent": _STRINGS,
+            }
+        )
     ),
     "timeout_s": {"type": "number"},
     "concurrency": _COUNT,
@@ -137,6 +145,7 @@ _ENDPOINT: Mapping[str, Schema] = {
     "consent_problem": _or_null(_STRING),
     "consent_rate_per_min": _or_null(_COUNT),
     "consent_next_at": _or_null(_TIME),
+    "problem": _PROBLEM,
 }
 
 _MADE_SECRET: Schema = {**_STRING, "description": "made here; told this once"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from hookseal.settings import StoreSettings
+    from hookseal.settings import Settings, StoreSettings
 
 Config = Annotated[Path | None, typer.Option("--config", help="The file; default: hookseal.toml in this folder.")]
 Data = Annotated[Path | None, typer.Option("--data", help="The folder of store and key file.")]
@@ -34,13 +34,16 @@ def check(
     faults, settings = list(judgement.faults), judgement.settings
     if settings is not None and not faults and (problem := _store_problem(settings.store)):
         faults.append(ConfigurationError(judgement.place, "[store] keyring", problem))
+    warnings = list(judgement.warnings)
+    if settings is not None and not faults:
+        warnings += _registration_warnings(settings)
     if json:
         rows = [{"place": one.place, "key": one.key, "remedy": one.remedy} for one in faults]
-        print_json({"ok": not rows, "faults": rows, "warnings": list(judgement.warnings)})
+        print_json({"ok": not rows, "faults": rows, "warnings": warnings})
     else:
         for fault in faults:
             say(f"hookseal: {fault}")
-        for warning in judgement.warnings:
+        for warning in warnings:
             say(f"hookseal: warning: {warning}")
     if faults:
         raise typer.Exit(2)
@@ -80,3 +83,26 @@ def _store_problem(store: "StoreSettings") -> str | None:
         return mismatch(store.path, Keyring.parse(store.keyring))
     # Said to have a store, it makes no key file. An empty file is no store yet, and may have none.
     return mismatch(store.path, load_or_create(key_path, store_exists=True)) if key_path.is_file() else None
+
+
+def _registration_warnings(settings: "Settings") -> list[str]:
+    """Name the registrations of the API that this version cannot read. A PostgreSQL database is not connected to."""
+    from hookseal.clock import SystemClock
+    from hookseal.egress.policy import EgressPolicy
+    from hookseal.manage.stored_registrations import SHELVES, RegistrationReader
+    from hookseal.sealing import Keyring
+    from hookseal.store.keyfile import load_or_create
+    from hookseal.store.sqlite.inspection import kept
+
+    store = settings.store
+    if not store.is_embedded or not store.path.is_file() or not (store.key_path is None or store.key_path.is_file()):
+        return []
+    key_path = store.key_path
+    keyring = Keyring.parse(store.keyring) if key_path is None else load_or_create(key_path, store_exists=True)
+    egress = EgressPolicy(allow=settings.egress.allow, allow_http=settings.egress.allow_http)
+    reader, now = RegistrationReader(egress, settings.server.public_url), SystemClock().now()
+    return [
+        f'store: {one.section} "{one.id}" cannot be read, it waits: {one.sentence}'
+        for section, shelf in SHELVES.items()
+        for one in reader.unreadable(section, kept(store.path, keyring, shelf), now)
+    ]

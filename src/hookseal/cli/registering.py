@@ -12,8 +12,8 @@ import typer
 from hookseal.cli.operate import AsJson, Key, Url, print_one, print_page
 
 _COLUMNS = {
-    "sources": ("id", "provider", "path", "secrets", "origin"),
-    "endpoints": ("id", "url", "sources", "types", "format", "signing", "retry", "consent", "origin"),
+    "sources": ("id", "provider", "path", "secrets", "origin", "problem"),
+    "endpoints": ("id", "url", "sources", "types", "format", "signing", "retry", "consent", "origin", "problem"),
 }
 _VERBS = "create, update, delete, test or rotate"
 

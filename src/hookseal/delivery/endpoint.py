@@ -30,6 +30,7 @@ class Endpoint:
     rate_per_min    how many tries may begin in any minute; a handshake may grant less.
     batch           how many events one call may carry, as a JSON array; 1 sends each by itself, as no array.
     handshake       how it consents; until it has, nothing is sent to it.
+    suspended       nothing is sent to it: this version cannot read its registration. Its deliveries are stored and wait.
     """
 
     id: EndpointId
@@ -46,10 +47,11 @@ class Endpoint:
     rate_per_min: int | None = None
     batch: int = 1
     handshake: HandshakeSettings = field(default=HandshakeSettings())
+    suspended: bool = False
 
     @property
     def needs_consent(self) -> bool:
-        return self.handshake.kind != "none"
+        return self.handshake.kind != "none" and not self.suspended
 
     @property
     def once_per_request(self) -> bool:

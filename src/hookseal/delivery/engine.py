@@ -251,10 +251,17 @@ class Engine:
         reach(Step.DRAINED)
 
     async def reconfigure(self, endpoints: Iterable[Endpoint], destinations: Destinations) -> None:
-        """Go on with these endpoints. What waits for one that is gone is given back; what is being sent to it finishes."""
+        """Go on with these endpoints. What waits for one that is gone or suspended is given back.
+
+        What is being sent to it finishes.
+        """
         before = self._lanes
         self._lay(tuple(endpoints), destinations)
-        gone = [lane for endpoint, lane in before.items() if endpoint not in self._lanes]
+        gone = [
+            lane
+            for endpoint, lane in before.items()
+            if endpoint not in self._lanes or self._lanes[endpoint].endpoint.suspended
+        ]
         await self._release([held for lane in gone for held in self._drop_waiting(lane)])
         self.wake()
 

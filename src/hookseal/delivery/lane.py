@@ -84,7 +84,7 @@ class Lane:
     more      the store may hold work for this endpoint that is due and not leased.
     careful   claim no more than can be sent at once. True until a claim brings no delivery that was lost before: one of
               them may end this process, and what is leased then may be suspected next.
-    is_open   False while the endpoint has not consented: nothing is leased for it, and nothing sent.
+    is_open   False while the endpoint has not consented or is suspended: nothing is leased for it, and nothing sent.
     opens_at  when the next try may begin, where the rate holds one up; None when none is held up.
     """
 
@@ -97,7 +97,7 @@ class Lane:
         self.more = True
         self.careful = True
         self.slow_start = SlowStart()
-        self.is_open = not endpoint.needs_consent
+        self.is_open = not endpoint.needs_consent and not endpoint.suspended
         self.opens_at: Instant | None = None
         self.granted_per_min: int | None = None
         self._pace = Pace(endpoint.rate_per_min)
@@ -179,8 +179,9 @@ class Lane:
 
     def use(self, endpoint: Endpoint, destination: Destination) -> None:
         """Go on with changed settings. What was consented to for another URL counts for nothing."""
-        if (endpoint.url, endpoint.handshake) != (self.endpoint.url, self.endpoint.handshake):
-            self.is_open = not endpoint.needs_consent
+        before = self.endpoint
+        if (endpoint.url, endpoint.handshake, endpoint.suspended) != (before.url, before.handshake, before.suspended):
+            self.is_open = not endpoint.needs_consent and not endpoint.suspended
             self.granted_per_min = None
         self.endpoint, self.destination = endpoint, destination
         self._set_pace()

@@ -17,9 +17,10 @@ from hookseal.destinations.subscriptions import Subscription
 from hookseal.errors import CannotDecide, Conflict, Invalid, NotFound
 from hookseal.manage import registered
 from hookseal.manage.provider_test_call import ProviderTestCall
-from hookseal.manage.registrations import Registrations
+from hookseal.manage.registrations import UNREADABLE_HERE, Registrations
 from hookseal.manage.release import JudgeAgain, Released, ReleaseOutcome
 from hookseal.manage.rotation import KeyRotation
+from hookseal.manage.stored_registrations import UnreadableRegistration
 from hookseal.manage.tryout import Judged, Tried, Tryouts
 from hookseal.message import Headers, RawRequest
 from hookseal.model import DeliveryId, EndpointId, Event, EventId, RefusalId, SourceId
@@ -98,12 +99,14 @@ class Management:
         destination_of: Callable[[EndpointId], Destination] | None = None,
         test_call: ProviderTestCall | None = None,
         rotation: KeyRotation | None = None,
+        suspended: Callable[[EndpointId], Endpoint | None] = lambda endpoint: None,
     ) -> None:
         """handlers: the endpoints that are functions of this process.
 
         consent: where an endpoint with a handshake stands; None for any other.
         registrations: in place of `sources` and `endpoints`, which are then not looked at.
         publish, tryouts, destination_of, test_call: without them CannotDecide is all that is said.
+        suspended: an endpoint that this version cannot read, as the delivery engine has it; None for any other.
         wake: tells the delivery engine of this process that something has become due.
         """
         self._store = store
@@ -122,6 +125,7 @@ class Management:
         self._tryouts = tryouts
         self._destination_of = destination_of
         self._test_call = test_call
+        self._suspended = suspended
 
     def now(self) -> Instant:
         """The time as everything here takes it."""
@@ -252,17 +256,25 @@ class Management:
     # --- registrations ----------------------------------------------------------------------------------------------
 
     def sources(self) -> tuple[registered.Source, ...]:
-        return tuple(self._shown_source(one) for one in self.registrations.sources)
+        """Those that this version cannot read are the last."""
+        shown = [self._shown_source(one) for one in self.registrations.sources]
+        unreadable = self.registrations.unreadable_in(Section.SOURCE)
+        return (*shown, *(registered.unreadable_source(one, self._public_url) for one in unreadable))
 
     def source(self, source: SourceId) -> registered.Source:
         for one in self.registrations.sources:
             if one.id == source:
                 return self._shown_source(one)
+        if (unreadable := self.registrations.find_unreadable(Section.SOURCE, source)) is not None:
+            return registered.unreadable_source(unreadable, self._public_url)
         raise NotFound("no such source")
 
     def endpoints(self) -> tuple[registered.Endpoint, ...]:
+        """Those that this version cannot read stand behind the others of the API."""
         shown = [self._shown_endpoint(one) for one in self.registrations.endpoints]
-        return (*shown, *(registered.handler(one) for one in self._handlers.values()))
+        unreadable = self.registrations.unreadable_in(Section.ENDPOINT)
+        handlers = [registered.handler(one) for one in self._handlers.values()]
+        return (*shown, *(self._shown_unreadable(one) for one in unreadable), *handlers)
 
     def endpoint(self, endpoint: EndpointId) -> registered.Endpoint:
         if endpoint in self._handlers:
@@ -270,6 +282,8 @@ class Management:
         for one in self.registrations.endpoints:
             if one.id == endpoint:
                 return self._shown_endpoint(one)
+        if (unreadable := self.registrations.find_unreadable(Section.ENDPOINT, endpoint)) is not None:
+            return self._shown_unreadable(unreadable)
         raise NotFound("no such endpoint")
 
     def is_handler(self, endpoint: EndpointId) -> bool:
@@ -278,6 +292,7 @@ class Management:
 
     async def test_endpoint(self, endpoint: EndpointId) -> Tried:
         """Send a test event now, once. NotFound, or Conflict when that may not be."""
+        self._must_be_readable(Section.ENDPOINT, endpoint)
         built = self._built(endpoint)
         if built is None:
             raise NotFound("no such endpoint")
@@ -287,6 +302,7 @@ class Management:
 
     async def test_source(self, source: SourceId) -> Judged:
         """Judge a good request for the source, without storing it."""
+        self._must_be_readable(Section.SOURCE, source)
         self.source(source)
         if self._tryouts is None:
             raise CannotDecide("nothing is received here")
@@ -314,6 +330,13 @@ class Management:
         shown = registered.endpoint(one, self._origin(Section.ENDPOINT, one.id))
         return registered.with_consent(shown, self._consent(one.id))
 
+    def _shown_unreadable(self, one: UnreadableRegistration) -> registered.Endpoint:
+        return registered.unreadable_endpoint(one, self._suspended(EndpointId(one.id)))
+
+    def _must_be_readable(self, section: Section, id: str) -> None:
+        if self.registrations.find_unreadable(section, id) is not None:
+            raise Conflict("unreadable", UNREADABLE_HERE)
+
     def _origin(self, section: Section, id: str) -> registered.Origin:
         is_of_file = self.registrations.is_of_file(section, id)
         return registered.Origin.FILE if is_of_file else registered.Origin.API
@@ -321,6 +344,8 @@ class Management:
     def _built(self, endpoint: EndpointId) -> Endpoint | None:
         if endpoint in self._handlers:
             return self._handlers[endpoint]
+        if (suspended := self._suspended(endpoint)) is not None:
+            return suspended
         return next((build_endpoint(one) for one in self.registrations.endpoints if one.id == endpoint), None)
 
     # --- figures ----------------------------------------------------------------------------------------------------

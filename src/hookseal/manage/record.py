@@ -18,11 +18,17 @@ MOST_LIVE = 8
 """Secrets of one registration that may be live at once; each costs a comparison, or a signature, per request."""
 
 
+FORMAT = 1
+"""The newest format of a stored registration that this version reads. Raise it for a change that an earlier version must
+not ignore; it then answers 503 for the registration instead of using a part of it."""
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Fields are only ever added, with a default. ends: secret → the instant at which it is live no more."""
 
     table: dict[str, Any]
     ends: dict[str, int] = {}
+    format: int = FORMAT
 
     def __repr__(self) -> str:
         return "Record(...)"  # secrets stand in both

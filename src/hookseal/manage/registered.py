@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from hookseal import catalogue
@@ -19,11 +20,13 @@ from hookseal.delivery.presets import settled
 from hookseal.destinations.signing import signer, signs_with_tokens
 from hookseal.destinations.subscriptions import State, Subscription
 from hookseal.errors import ConfigurationError
+from hookseal.manage.stored_registrations import UnreadableRegistration
 from hookseal.model import EndpointId, Json, ProviderId, SourceId
 from hookseal.schemes.jwt_bearer import JwtBearer
 from hookseal.settings import EndpointSettings, SigningSettings, SourceSettings
 
 MASKED = "***"
+UNKNOWN = "unknown"
 
 _SECRET_NAME = re.compile(r"secret|password|passphrase|token|private|api_?key", re.IGNORECASE)
 
@@ -42,6 +45,7 @@ class Source:
 
     options           as they were written.
     options_in_force  all of the provider, with what holds where nothing was written; None where nothing does.
+    problem  why this version cannot read it, as a sentence. Requests are then answered 503.
     """
 
     id: SourceId
@@ -58,6 +62,7 @@ class Source:
     max_body_bytes: int | None
     options: Mapping[str, Json]
     options_in_force: Mapping[str, Json]
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +70,14 @@ class Endpoint:
     """One outbound registration. url: None for a handler; headers: the names.
 
     retry                 the policy's name; "own" for delays of its own.
-    retry_policy          what the policy says, with all that the endpoint has of its own.
+    retry_policy          what the policy says, with all that the endpoint has of its own; None where it cannot be read.
     audience, issuer, tenant  what its tokens say; None where it signs with no token.
     acting_as             the key `as`.
     consent               where the handshake stands, None where there is none.
     consent_problem       why the last answer was no consent, as a sentence; None where it was one, or none has come.
     consent_rate_per_min  what was granted; None is any rate, or no consent.
     consent_next_at       when it is asked again by itself.
+    problem               why this version cannot read it, as a sentence. Its deliveries then wait.
     """
 
     id: EndpointId
@@ -83,7 +89,7 @@ class Endpoint:
     signing: str
     secrets: int
     retry: str
-    retry_policy: Mapping[str, Json]
+    retry_policy: Mapping[str, Json] | None
     timeout_s: float
     concurrency: int
     headers: tuple[str, ...]
@@ -98,6 +104,7 @@ class Endpoint:
     consent_problem: str | None = None
     consent_rate_per_min: int | None = None
     consent_next_at: Instant | None = None
+    problem: str | None = None
 
 
 def with_consent(shown: Endpoint, asked: Subscription | None) -> Endpoint:
@@ -237,6 +244,57 @@ def handler(one: delivery.Endpoint) -> Endpoint:
         rate_per_min=None,
         batch=1,
     )
+
+
+def unreadable_source(one: UnreadableRegistration, public_url: str | None) -> Source:
+    """What can be shown of a source that this version cannot read."""
+    path = f"/in/{one.id}"
+    return Source(
+        id=SourceId(one.id),
+        provider=ProviderId(_text(one.table, "provider") or UNKNOWN),
+        origin=Origin.API,
+        path=path,
+        url=None if public_url is None else public_url.rstrip("/") + path,
+        secrets=0 if one.written is None else len(one.written.secrets),
+        retired_secrets=0,
+        unsigned=one.table.get("unsigned") is True,
+        addresses=(),
+        max_age_s=None,
+        stale=UNKNOWN,
+        max_body_bytes=None,
+        options={},
+        options_in_force={},
+        problem=one.sentence,
+    )
+
+
+def unreadable_endpoint(one: UnreadableRegistration, shown: delivery.Endpoint | None) -> Endpoint:
+    """What can be shown of an endpoint that this version cannot read. shown: what its events are stored by."""
+    return Endpoint(
+        id=EndpointId(one.id),
+        origin=Origin.API,
+        url=_text(one.table, "url"),
+        sources=() if shown is None else shown.sources,
+        types=() if shown is None else shown.types,
+        format=UNKNOWN,
+        signing=UNKNOWN,
+        secrets=0 if one.written is None else len(one.written.secrets),
+        retry=UNKNOWN,
+        retry_policy=None,
+        timeout_s=0,
+        concurrency=0,
+        headers=(),
+        acting_as=None,
+        handshake=UNKNOWN,
+        rate_per_min=None,
+        batch=0,
+        problem=one.sentence,
+    )
+
+
+def _text(table: Mapping[str, Any], name: str) -> str | None:
+    value = table.get(name)
+    return value if isinstance(value, str) else None
 
 
 def without_secrets(url: str) -> str:

@@ -5,6 +5,8 @@ Theory of operation
   judged by the rules of `hookseal check` before it is written, and in force on this node when the call returns.
 - A node that shares the store follows the changes of other nodes through `change_feed`, and reads only what changed.
 - Ids are unique over both. Should two nodes' files and the API come to disagree, the file counts where it stands.
+- A registration that this version cannot read is set aside (`stored_registrations`): its source answers 503, the
+  deliveries of its endpoint wait, and it can be deleted or made again. All others are in force.
 - A rotated secret ends by the clock: each node lets go of it by itself, and nothing needs to be written for that.
 - A crash between writing and taking over: the next look takes over. What is written is whole or not there.
 - Deleting an endpoint ends its pending deliveries as `cancelled`, or nobody would ever end them: at once, and once more
@@ -25,11 +27,12 @@ from hookseal.catalogue import Provider
 from hookseal.clock import Clock, Instant, plus, seconds_between
 from hookseal.delivery import presets
 from hookseal.egress.policy import EgressPolicy
-from hookseal.errors import ConfigurationError, Conflict, NotFound, StoreError, UnfitRegistration
+from hookseal.errors import Conflict, NotFound, StoreError, UnfitRegistration
 from hookseal.logs import get_logger
 from hookseal.manage import registration
 from hookseal.manage.new_secret import BYTES, new_secret
 from hookseal.manage.record import MOST_LIVE, Record, Written
+from hookseal.manage.stored_registrations import SHELVES, RegistrationReader, Row, UnreadableRegistration
 from hookseal.model import DeliveryState, EndpointId, Json, ProviderId, SourceId
 from hookseal.settings import EndpointSettings, SourceSettings
 from hookseal.settings.kinds import ID
@@ -40,7 +43,6 @@ from hookseal.store.port import DeliveryFilter, Store
 
 log = get_logger(__name__)
 
-SHELVES: Mapping[Section, str] = {Section.SOURCE: "sources", Section.ENDPOINT: "endpoints"}
 FORMER = "former-sources"
 DELETED = "deleted-endpoints"
 NAMESPACES = (*SHELVES.values(), FORMER, DELETED)
@@ -54,14 +56,29 @@ MOST = 1000
 _CANCEL_STEP = 500
 _NOWHERE = Path()
 
+UNREADABLE_HERE = "This version of hookseal cannot read the registration; delete it, or create it again."
 READ_ONLY = "What stands here comes from the configuration file, and is changed there."
 
-Row = SourceSettings | EndpointSettings
-Apply = Callable[[Sequence[SourceSettings], Sequence[EndpointSettings], Mapping[SourceId, ProviderId]], Awaitable[None]]
-"""Puts these sources and endpoints in force; with them the providers of sources that are no more."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationSet:
+    """All registrations as they count at a moment.
+
+    former      the providers of sources that are no more, by whose rules their events are read.
+    unreadable  those that this version cannot use.
+    """
+
+    sources: tuple[SourceSettings, ...]
+    endpoints: tuple[EndpointSettings, ...]
+    former: Mapping[SourceId, ProviderId]
+    unreadable: tuple[UnreadableRegistration, ...] = ()
 
 
-async def _nothing(*_: object) -> None:
+Apply = Callable[[RegistrationSet], Awaitable[None]]
+"""Put these registrations in force."""
+
+
+async def _nothing(_: RegistrationSet) -> None:
     return None
 
 
@@ -112,10 +129,13 @@ class Registrations:
         self._public_url = public_url
         self._apply = apply
         self._shared = shared
+        self._reader = RegistrationReader(self._egress, public_url)
         self._written: dict[Section, dict[str, Written]] = {section: {} for section in SHELVES}
+        self._undecoded: tuple[UnreadableRegistration, ...] = ()
+        self._unreadable: tuple[UnreadableRegistration, ...] = ()
         self._rows: dict[Section, dict[str, Row]] = {section: dict(rows) for section, rows in self._file.items()}
         self._former: dict[SourceId, ProviderId] = {}
-        self._in_force: tuple[Mapping[Section, Mapping[str, Row]], Mapping[SourceId, ProviderId]] = (self._rows, {})
+        self._in_force = self.current()
         self._deleted: dict[EndpointId, Instant] = {}
         self._seen: tuple[Mapping[str, bytes | None], ...] = ({}, {}, {})
         self._changing = asyncio.Lock()
@@ -127,9 +147,9 @@ class Registrations:
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Read what is kept, without applying it. ConfigurationError when it cannot be used."""
+        """Read what is kept, without applying it. StoreError when it cannot be read."""
         await self._look()
-        self._in_force = (self._rows, self._former)
+        self._in_force = self.current()
 
     def start(self) -> None:
         """Follow the clock: the ends of secrets, and what is left to do for deleted endpoints."""
@@ -156,9 +176,25 @@ class Registrations:
     def endpoints(self) -> tuple[EndpointSettings, ...]:
         return tuple(one for one in self._rows[Section.ENDPOINT].values() if isinstance(one, EndpointSettings))
 
+    def current(self) -> RegistrationSet:
+        """Return all registrations as they count now."""
+        return RegistrationSet(
+            sources=self.sources,
+            endpoints=self.endpoints,
+            former={**self._former, **_providers_of(self._unreadable)},
+            unreadable=self._unreadable,
+        )
+
     @property
-    def former(self) -> Mapping[SourceId, ProviderId]:
-        return self._former
+    def unreadable(self) -> tuple[UnreadableRegistration, ...]:
+        """Those that this version cannot use."""
+        return self._unreadable
+
+    def unreadable_in(self, section: Section) -> tuple[UnreadableRegistration, ...]:
+        return tuple(one for one in self._unreadable if one.section is section)
+
+    def find_unreadable(self, section: Section, id: str) -> UnreadableRegistration | None:
+        return next((one for one in self._unreadable if (one.section, one.id) == (section, id)), None)
 
     def is_of_file(self, section: Section, id: str) -> bool:
         return id in self._file[section]
@@ -179,11 +215,14 @@ class Registrations:
             id = row.id
             if id in self._rows[section]:
                 raise Conflict("exists", f"There is {_a(section)} of this id already.")
-            if len(self._rows[section]) >= MOST:
+            # What cannot be used may be replaced: its id is taken, and nothing else could repair it.
+            replace = self.find_unreadable(section, id) is not None
+            count = len(self._rows[section]) + len(self.unreadable_in(section))
+            if not replace and count >= MOST:
                 raise Conflict("too_many", f"There are {MOST} of them; delete one first.")
             sealed = msgspec.json.encode(written.record)
             await self._forget_deleted(section, id)
-            if await self._keep(section, id, sealed, replace=False) != sealed:
+            if await self._keep(section, id, sealed, replace=replace) != sealed:
                 raise Conflict("exists", f"There is {_a(section)} of this id already.")
             await self._take_over()
             return Made(id=id, secret=secret, warnings=self._warnings(row))
@@ -202,10 +241,10 @@ class Registrations:
 
     async def delete(self, section: Section, id: str) -> None:
         async with self._changing:
-            row = self._rows[section].get(id)
-            await self._own(section, id)
-            if isinstance(row, SourceSettings):
-                await self._keep_at(FORMER, id, row.provider.encode())
+            await self._must_be_own(section, id)
+            if section is Section.SOURCE:
+                if (provider := self._provider_of(id)) is not None:
+                    await self._keep_at(FORMER, id, provider.encode())
             else:
                 await self._keep_at(DELETED, id, msgspec.json.encode(self._clock.now()))
             try:
@@ -240,14 +279,25 @@ class Registrations:
             return Rotated(id=id, secret=made, until=until if overlap_s > 0 and len(written.secrets) > 1 else None)
 
     async def _own(self, section: Section, id: str) -> Written:
-        """One that may be changed here."""
+        """Return one that may be changed here."""
+        await self._must_be_own(section, id)
+        written = self._written[section].get(id)
+        if written is None:
+            raise Conflict("unreadable", UNREADABLE_HERE)
+        return written
+
+    async def _must_be_own(self, section: Section, id: str) -> None:
         await self._look_for_others()
         if id in self._file[section]:
             raise Conflict("read_only", READ_ONLY)
-        try:
-            return self._written[section][id]
-        except KeyError:
-            raise NotFound("there is no such registration") from None
+        if id not in self._written[section] and self.find_unreadable(section, id) is None:
+            raise NotFound("there is no such registration")
+
+    def _provider_of(self, source: str) -> ProviderId | None:
+        row = self._rows[Section.SOURCE].get(source)
+        return (
+            row.provider if isinstance(row, SourceSettings) else _providers_of(self._unreadable).get(SourceId(source))
+        )
 
     def _judged(self, written: Written, *, secret_at: str | None = None) -> Row:
         """The row as it is in force now. secret_at: where the caller gave the secret that is judged here."""
@@ -364,58 +414,71 @@ class Registrations:
         await self._put_in_force()
 
     async def _put_in_force(self) -> None:
-        now_in_force = (self._rows, self._former)
-        before = self._in_force
-        if now_in_force == before:
+        current, before = self.current(), self._in_force
+        if current == before:
             return
-        await self._apply(self.sources, self.endpoints, self._former)
-        self._in_force = now_in_force
+        await self._apply(current)
+        self._in_force = current
         log.info("registrations changed")
-        if gone := before[0][Section.ENDPOINT].keys() - self._rows[Section.ENDPOINT].keys():
-            self._spawn(self._cancel_now([EndpointId(id) for id in gone]))
+        # An endpoint that cannot be read is not gone: its deliveries wait.
+        left = {one.id for one in current.endpoints} | {one.id for one in current.unreadable}
+        if gone := [one.id for one in before.endpoints if one.id not in left]:
+            self._spawn(self._cancel_now(gone))
 
     async def _look(self) -> None:
-        """Read the shelves. What they hold counts only when all of it can be used."""
+        """Read the shelves. A value that cannot be read is set aside, and the others count."""
         sources = await self._store.kept(SHELVES[Section.SOURCE])
         endpoints = await self._store.kept(SHELVES[Section.ENDPOINT])
         former = await self._store.kept(FORMER)
         deleted = await self._store.kept(DELETED)
-        self._deleted = {
-            EndpointId(id): Instant(msgspec.json.decode(at, type=int)) for id, at in deleted.items() if at is not None
-        }
+        self._deleted = {EndpointId(id): _instant(at) for id, at in deleted.items()}
         seen = (sources, endpoints, former)
         if seen == self._seen:
             return
-        self._written = {
-            section: {id: _read(section, id, value) for id, value in sorted(shelf.items())}
-            for section, shelf in ((Section.SOURCE, sources), (Section.ENDPOINT, endpoints))
+        undecoded: list[UnreadableRegistration] = []
+        for section, shelf in ((Section.SOURCE, sources), (Section.ENDPOINT, endpoints)):
+            read = {id: self._reader.read(section, id, value) for id, value in sorted(shelf.items())}
+            self._written[section] = {id: one for id, one in read.items() if isinstance(one, Written)}
+            undecoded += [one for one in read.values() if isinstance(one, UnreadableRegistration)]
+        self._undecoded = tuple(undecoded)
+        self._former = {
+            SourceId(id): ProviderId(name.decode("utf-8", "replace")) for id, name in former.items() if name is not None
         }
-        self._former = {SourceId(id): ProviderId(name.decode()) for id, name in former.items() if name is not None}
         self._merge()
         self._seen = seen
 
     def _merge(self) -> None:
         """Take the rows as they count at this moment."""
-        self._rows = {section: self._merged(section, written) for section, written in self._written.items()}
-
-    def _merged(self, section: Section, written: Mapping[str, Written]) -> dict[str, Row]:
-        rows = dict(self._file[section])
-        for id, one in written.items():
-            if id in rows:
-                log.error("registered through the api, but the file has the same id and counts")
+        now, before = self._clock.now(), self._unreadable
+        unreadable = [one for one in self._undecoded if one.id not in self._file[one.section]]
+        rows: dict[Section, dict[str, Row]] = {section: dict(own) for section, own in self._file.items()}
+        for section, written in self._written.items():
+            for id, one in written.items():
+                if id in self._file[section]:
+                    log.error("registered through the api, but the file has the same id and counts")
+                    continue
+                row = self._reader.row(id, one, now)
+                if isinstance(row, UnreadableRegistration):
+                    unreadable.append(row)
+                else:
+                    rows[section][id] = row
+        self._rows, self._unreadable = rows, tuple(sorted(unreadable, key=lambda one: (one.section, one.id)))
+        known = {(one.section, one.id) for one in before}
+        for new in self._unreadable:
+            if (new.section, new.id) in known:
                 continue
-            row, faults = read_table(section, one.in_force(self._clock.now()))
-            if row is None:
-                raise _unusable(section, id, *faults[0])
-            rows[id] = row
-        return rows
+            if new.section is Section.SOURCE:
+                log.error("source cannot be read, its requests wait", source=new.id)
+            else:
+                log.error("endpoint cannot be read, its deliveries wait", endpoint=new.id)
 
     async def _settle_deleted(self) -> None:
         """Cancel what was planned for deleted endpoints before every node knew that they are no more."""
         now = self._clock.now()
         for endpoint, at in list(self._deleted.items()):
             if now >= plus(at, SETTLED_S):
-                if endpoint not in self._rows[Section.ENDPOINT]:
+                is_gone = endpoint not in self._rows[Section.ENDPOINT]
+                if is_gone and self.find_unreadable(Section.ENDPOINT, endpoint) is None:
                     await self._cancel_deliveries(endpoint)
                 await self._forget_deleted(Section.ENDPOINT, endpoint)
 
@@ -449,17 +512,18 @@ class Registrations:
         return task
 
 
-def _read(section: Section, id: str, value: bytes | None) -> Written:
-    if value is None:
-        raise _unusable(section, id, "", "does not open under the keyring; give the keyring that it was written with")
+def _providers_of(unreadable: Iterable[UnreadableRegistration]) -> dict[SourceId, ProviderId]:
+    """Return the providers of sources that are readable in that part, so that their stored events can be shown."""
+    named = {SourceId(one.id): one.table.get("provider") for one in unreadable if one.section is Section.SOURCE}
+    return {id: ProviderId(name) for id, name in named.items() if isinstance(name, str) and name in catalogue.ids()}
+
+
+def _instant(value: bytes | None) -> Instant:
+    """Return when an endpoint was deleted; long ago where that cannot be read, so that the rest is done now."""
     try:
-        return Written(section, msgspec.json.decode(value, type=Record))
-    except msgspec.MsgspecError as error:
-        raise _unusable(section, id, "", "was written by another version of hookseal; use that one") from error
-
-
-def _unusable(section: Section, id: str, key: str, remedy: str) -> ConfigurationError:
-    return ConfigurationError("store", f'{section} "{id}" {key}'.rstrip(), remedy)
+        return Instant(msgspec.json.decode(value or b"0", type=int))
+    except msgspec.MsgspecError:
+        return Instant(0)
 
 
 def _place_of_secret(table: Mapping[str, Json]) -> str | None:

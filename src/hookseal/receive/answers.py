@@ -24,6 +24,7 @@ class Case(StrEnum):
     ENVELOPE = "envelope"
     MEDIA_TYPE = "media_type"
     UNKNOWN_SOURCE = "unknown_source"
+    SOURCE_UNREADABLE = "source_unreadable"
     METHOD = "method"
     BODY_TOO_LARGE = "body_too_large"
     TOO_SLOW = "too_slow"
@@ -76,6 +77,8 @@ TABLE: dict[Case, _Row] = {
     Case.CUT_OFF: _Row(408, "Request cut off", close=True),
     Case.HEADERS_TOO_LARGE: _Row(431, "Headers too large", close=True),
     Case.MALFORMED: _Row(400, "Malformed request", close=True),
+    # The source exists and this version cannot read its registration: an operator has to act, so not too often.
+    Case.SOURCE_UNREADABLE: _Row(503, "Unavailable", retry_after_s=60),
     Case.RATE: _Row(429, "Rate exceeded", retry_after_s=60),
     Case.KEYS_UNAVAILABLE: _Row(503, "Keys unavailable", retry_after_s=30),
     Case.CLOCK_DOUBTED: _Row(503, "Unavailable", retry_after_s=60),

@@ -117,8 +117,11 @@ class Receiver:
         random_bytes: RandomBytes = os.urandom,
         egress: Egress | None = None,
         refresh: Refresh = _is_current,
+        unreadable: frozenset[SourceId] = frozenset(),
     ) -> None:
+        """unreadable: sources that exist, and that cannot be judged: requests that name one are answered 503."""
         self.sources = sources
+        self.unreadable = unreadable
         self._refresh = refresh
         self._store = store
         self._planner = planner
@@ -135,9 +138,9 @@ class Receiver:
         self._large = asyncio.Lock()
         self._handing_over: set[asyncio.Task[None]] = set()
         self._consenting: set[asyncio.Task[None]] = set()
-        self.use(sources)
+        self.use(sources, unreadable)
 
-    def use(self, sources: Mapping[SourceId, Source]) -> None:
+    def use(self, sources: Mapping[SourceId, Source], unreadable: frozenset[SourceId] = frozenset()) -> None:
         """Go on with these sources. A rate that did not change goes on counting; requests under way keep their source."""
         rates: dict[SourceId, tuple[int, RateLimit]] = {}
         for id, source in sources.items():
@@ -145,7 +148,7 @@ class Receiver:
                 known = self._rates.get(id)
                 rates[id] = known if known is not None and known[0] == rate else (rate, RateLimit(rate))
         self._rates = rates
-        self.sources = sources
+        self.sources, self.unreadable = sources, unreadable
         self._accepted_kinds = {id: kind_of(__name__, "info", "accepted", source=id) for id in sources}
 
     async def receive(self, source: Source, request: Request) -> Answer:
@@ -185,7 +188,9 @@ class Receiver:
             log.error("registrations not applied, not refusing", exc_info=error)
             return answers.answer(Case.INTERNAL)
         source = self.sources.get(id)
-        return answers.answer(Case.UNKNOWN_SOURCE) if source is None else source
+        if source is not None:
+            return source
+        return answers.answer(Case.SOURCE_UNREADABLE if id in self.unreadable else Case.UNKNOWN_SOURCE)
 
     def handshake(self, source: Source, request: Request) -> Answer:
         """Answer an OPTIONS request: consent where the provider has such a handshake and asks rightly, else 405."""

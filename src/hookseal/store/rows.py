@@ -95,14 +95,18 @@ class Opening:
             return _refusal(row, "", None, None)
 
     def kept(self, shelf: str, rows: Iterable[Row]) -> Mapping[str, bytes | None]:
-        """Return the values by name. A value that does not open is None, so that it does not hide the others."""
-        values: dict[str, bytes | None] = {}
-        for name, sealed in rows:
-            try:
-                values[name] = self._sealer.unseal(sealed, kept_label(shelf, name))
-            except SealBroken:
-                values[name] = None
-        return values
+        return open_kept(self._sealer, shelf, rows)
+
+
+def open_kept(sealer: Sealer, shelf: str, rows: Iterable[Row]) -> Mapping[str, bytes | None]:
+    """Return the values by name. A value that does not open is None, so that it does not hide the others."""
+    values: dict[str, bytes | None] = {}
+    for name, sealed in rows:
+        try:
+            values[name] = sealer.unseal(sealed, kept_label(shelf, name))
+        except SealBroken:
+            values[name] = None
+    return values
 
 
 def standing_value(values: Mapping[str, bytes | None], name: str) -> bytes:

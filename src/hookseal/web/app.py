@@ -68,6 +68,9 @@ log = get_logger(__name__)
 TEST_CALL = provider_test_call.PATH.encode()
 """On both listeners: who calls it receives our deliveries and holds no key of the API."""
 
+_NAMED_MOST = 20
+"""Registrations that `/readyz` names."""
+
 H = TypeVar("H", bound=Handler)
 
 
@@ -229,6 +232,7 @@ class Gateway:
                 answer_timeout_s=self.settings.server.answer_timeout_s,
                 egress=egress,
                 refresh=_refresh_source(registrations, feed),
+                unreadable=live.unreadable_sources,
             )
             await engine.start()
             stack.push_async_callback(engine.stop, self.settings.server.drain_s)
@@ -381,6 +385,7 @@ class Gateway:
         for name, task in engine.loops.items():
             self.supervisor.watch(name, task)
         self.supervisor.watch("registrations", registrations.loop)
+        self.health.add_readiness("registrations_readable", lambda: _readable(registrations))
         self.supervisor.watch("subscriptions", subscriptions.loop)
         self.supervisor.watch("retention", retention.loop)
         self.supervisor.watch("key_sets", key_sets.loop)
@@ -465,6 +470,7 @@ class Gateway:
             destination_of=live.destination_of,
             test_call=ProviderTestCall("zignsec", lambda: registrations.endpoints, egress, self._clock),
             rotation=rotation,
+            suspended=live.suspended,
         )
         return create_app(
             management,
@@ -487,6 +493,8 @@ class _StoreObserver:
 async def release(receiver: Receiver, refusal: Refusal) -> ReleaseOutcome:
     """Judge a quarantined request with today's secrets as of the time it was received; store it when it holds."""
     source = receiver.sources.get(refusal.source)
+    if source is None and refusal.source in receiver.unreadable:
+        raise CannotDecide("the source's registration cannot be read by this version")
     if source is None:
         return SourceGone()
     request = Request(
@@ -500,6 +508,13 @@ async def release(receiver: Receiver, refusal: Refusal) -> ReleaseOutcome:
         case core.Genuine() as genuine:
             flags = (Flag.STALE.value, Flag.RELEASED.value) if genuine.is_stale else (Flag.RELEASED.value,)
             return Released(await receiver.store(source, request, genuine, refusal.received_at, flags))
+
+
+def _readable(registrations: Registrations) -> CheckState:
+    """Never fails: the gateway is ready for everything else, and would be out of service on every node."""
+    named = [f"{one.section} {one.id}" for one in registrations.unreadable]
+    more = [f"and {len(named) - _NAMED_MOST} more"] if len(named) > _NAMED_MOST else []
+    return CheckState(True, ", ".join(["unreadable: " + ", ".join(named[:_NAMED_MOST]), *more]) if named else "")
 
 
 def _refresh_source(registrations: Registrations, feed: ChangeFeed) -> Refresh:

@@ -5,7 +5,8 @@ force at once. All is built before anything is changed, so that what cannot be b
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from hookseal.api.metrics import Metrics
 from hookseal.delivery.endpoint import Endpoint
@@ -17,13 +18,14 @@ from hookseal.destinations.signing import signs_with_tokens
 from hookseal.destinations.subscriptions import Subscriptions
 from hookseal.errors import NotFound
 from hookseal.manage.reading import EventReader
-from hookseal.manage.registrations import Registrations
-from hookseal.model import EndpointId, ProviderId, SourceId
+from hookseal.manage.registrations import Registrations, RegistrationSet
+from hookseal.manage.stored_registrations import UnreadableRegistration
+from hookseal.model import EndpointId, SourceId
 from hookseal.receive import source
 from hookseal.receive.keys import KeySets
 from hookseal.receive.service import Receiver
 from hookseal.receive.source import Source
-from hookseal.settings import EndpointSettings, SourceSettings
+from hookseal.settings.table import Section
 from hookseal.store.port import Store
 
 _ASSIGNED_AT_ONCE = 1000
@@ -52,6 +54,7 @@ class Live:
     ) -> None:
         """handlers: the endpoints that are functions of this process. make: one destination for each endpoint."""
         self.sources: Mapping[SourceId, Source] = {}
+        self.unreadable_sources: frozenset[SourceId] = frozenset()
         self.endpoints: tuple[Endpoint, ...] = ()
         self.destinations: Destinations = {}
         self.read = EventReader(())
@@ -64,7 +67,7 @@ class Live:
         self._parts: Parts | None = None
 
     async def begin(self, registrations: Registrations) -> None:
-        await self.use(registrations.sources, registrations.endpoints, registrations.former)
+        await self.use(registrations.current())
         await self._assign_mappings()
 
     async def _assign_mappings(self) -> None:
@@ -76,33 +79,68 @@ class Live:
     def connect(self, parts: Parts) -> None:
         self._parts = parts
 
-    async def use(
-        self,
-        sources: Sequence[SourceSettings],
-        endpoints: Sequence[EndpointSettings],
-        former: Mapping[SourceId, ProviderId],
-    ) -> None:
+    async def use(self, registered: RegistrationSet) -> None:
         """Go on with these, and the handlers. ConfigurationError, with nothing changed, when one cannot be built."""
-        built = {row.id: source.build(row, self._max_body_bytes) for row in sources}
-        ends = (*(build_endpoint(row) for row in endpoints), *self._handlers)
+        built = {row.id: source.build(row, self._max_body_bytes) for row in registered.sources}
+        waiting = [one for one in registered.unreadable if one.section is Section.ENDPOINT]
+        ends = (
+            *(build_endpoint(row) for row in registered.endpoints),
+            *(self._suspended(one) for one in waiting),
+            *self._handlers,
+        )
         await self._issuer.open(make=any(signs_with_tokens(one.signing.scheme) for one in ends))
         made = self._make(ends)
-        self.read.use(sources, former)
+        self.read.use(registered.sources, registered.former)
         self._metrics.know_sources(built)
         self._metrics.know_endpoints(one.id for one in ends)
         self.sources, self.endpoints, self.destinations = built, ends, made
+        self.unreadable_sources = frozenset(
+            SourceId(one.id) for one in registered.unreadable if one.section is Section.SOURCE
+        )
         if self._parts is not None:
             self._parts.key_sets.start(self.key_set_urls)
-            self._parts.receiver.use(built)
+            self._parts.receiver.use(built, self.unreadable_sources)
             await self._parts.engine.reconfigure(ends, made)
             await self._parts.subscriptions.reconfigure(ends)
+
+    def _suspended(self, registration: UnreadableRegistration) -> Endpoint:
+        """Return an endpoint whose deliveries are stored and wait.
+
+        It takes what the registration says that it takes. Where that cannot be read, it takes what it took before, and
+        after a start nothing: an event must not be stored for a receiver that may not have asked for it.
+        """
+        id = EndpointId(registration.id)
+        before = next((one for one in self.endpoints if one.id == id), None)
+        if before is None:
+            before = Endpoint(id=id, sources=(), types=())
+        if registration.written is not None:
+            table = registration.table
+            before = replace(
+                before,
+                sources=_globs(table, "sources"),
+                types=_globs(table, "types"),
+                format=str(table.get("format", before.format)),
+            )
+        return replace(before, suspended=True)
 
     @property
     def key_set_urls(self) -> set[str]:
         return {one.jwks_url for one in self.sources.values() if one.jwks_url is not None}
+
+    def suspended(self, endpoint: EndpointId) -> Endpoint | None:
+        """Return an endpoint whose registration cannot be read; None for any other."""
+        return next((one for one in self.endpoints if one.id == endpoint and one.suspended), None)
 
     def destination_of(self, endpoint: EndpointId) -> Destination:
         try:
             return self.destinations[endpoint]
         except KeyError:
             raise NotFound("no such endpoint") from None
+
+
+def _globs(table: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return the globs of a registration; none where they cannot be read."""
+    globs = table.get(name, ["*"])
+    if isinstance(globs, list) and all(isinstance(glob, str) for glob in globs):
+        return tuple(globs)
+    return ()

@@ -4,13 +4,17 @@ The file is read as immutable. What a running gateway has not yet moved from its
 absence proves nothing here; what is seen, was committed.
 """
 
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import apsw
 
 from hookseal.errors import StoreMismatch
-from hookseal.sealing import Keyring
-from hookseal.store.sqlite.migrate import inspect, migrations
+from hookseal.sealing import Keyring, Sealer
+from hookseal.store.rows import open_kept
+from hookseal.store.sqlite.connection import fetch
+from hookseal.store.sqlite.migrate import QUERIES, inspect, migrations
 
 
 def mismatch(path: Path, keyring: Keyring) -> str | None:
@@ -18,15 +22,25 @@ def mismatch(path: Path, keyring: Keyring) -> str | None:
     if not path.is_file():
         return None
     try:
-        connection = apsw.Connection(
-            f"{path.absolute().as_uri()}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        )
-        try:
+        with contextlib.closing(_open(path)) as connection:
             inspect(connection, keyring, migrations())
-        finally:
-            connection.close()
     except StoreMismatch as found:
         return str(found)
     except apsw.Error:
         return None
     return None
+
+
+def kept(path: Path, keyring: Keyring, shelf: str) -> Mapping[str, bytes | None]:
+    """Return the values of one shelf by name, as `Store.kept` does. Empty where the file cannot be read."""
+    try:
+        with contextlib.closing(_open(path)) as connection:
+            return open_kept(Sealer(keyring), shelf, fetch(connection, QUERIES["read_kept"], {"shelf": shelf}))
+    except (apsw.Error, UnicodeError):
+        return {}
+
+
+def _open(path: Path) -> apsw.Connection:
+    return apsw.Connection(
+        f"{path.absolute().as_uri()}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    )
