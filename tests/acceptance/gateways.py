@@ -94,5 +94,5 @@ async def running(
     settings: Settings, *, clock: Clock | None = None, gateway: Gateway | None = None, listen: str = "127.0.0.1:0"
 ) -> AsyncIterator[Running]:
     made = gateway or Gateway(settings, clock=clock)
-    async with made, serving(made, listen, header_timeout_s=settings.server.header_timeout_s) as address:
+    async with made, serving(made, listen, header_timeout_s=settings.server.head_timeout_s) as address:
         yield Running(made, address.url)

@@ -77,7 +77,7 @@ async def serving_until_stopped(
     gateway = Gateway(settings, dev=dev)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(gateway)
-        header_timeout_s = settings.server.header_timeout_s
+        header_timeout_s = settings.server.head_timeout_s
         address = await stack.enter_async_context(
             serving(gateway, settings.server.listen, header_timeout_s=header_timeout_s, place=place)
         )

@@ -57,12 +57,19 @@ class ServerSettings(ChecksLists):
     max_headers: int = 100
     max_header_bytes: int = 32_768
     header_timeout_s: float = 10.0
+    keep_alive_s: float = 75.0
     body_timeout_s: float = 10.0
     answer_timeout_s: float = 5.0
     max_reading: int = 1024
     max_in_flight: int = 256
     leave_s: float = 0.5
     drain_s: float = 10.0
+
+    @property
+    def head_timeout_s(self) -> float:
+        """Of the timer that the HTTP server has for both: headers, and idle connections (docs/design/002)."""
+        # A trusted proxy reads the headers of its clients before it connects, so that the longer time harms nothing.
+        return max(self.header_timeout_s, self.keep_alive_s) if self.trusted_proxies else self.header_timeout_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

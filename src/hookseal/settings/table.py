@@ -131,6 +131,14 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(_S, "max_headers", Whole(1, 1000), "The most header lines of one request; more are answered 431."),
     Row(_S, "max_header_bytes", Whole(1024, _MIB), "The size of all headers together; more is answered 431.", "bytes"),
     Row(_S, "header_timeout_s", Number(0.1, 300), "How long a client may take for its headers.", "seconds"),
+    Row(
+        _S,
+        "keep_alive_s",
+        Number(1, 3600),
+        "How long a connection may be idle between two requests. Longer than the proxies in front keep theirs. Counts with "
+        "`trusted_proxies` only, and then for headers too; otherwise an idle connection ends after `header_timeout_s`.",
+        "seconds",
+    ),
     Row(_S, "body_timeout_s", Number(0.1, 300), "How long a client may take for its body.", "seconds"),
     Row(
         _S,
