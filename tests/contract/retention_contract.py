@@ -260,6 +260,23 @@ class RetentionContract:
         assert await sweep(store, all_before(plus(NOW, DAY_S)), limit=4) == {"bodies": 10, "events": 10}
         assert len(await claim(store, free=100)) == 20
 
+    async def test_events_of_a_clock_that_was_ahead_do_not_keep_those_behind_them(self, store: Store) -> None:
+        """A clock was ahead by 500 days for a while. The events of that time stay, and later ones go at their age."""
+        for number in range(10):
+            await accept(store, new_event(number), received_at=plus(NOW, 500 * DAY_S))
+        for number in range(10, 20):
+            await accept(store, new_event(number), received_at=NOW)
+        assert await sweep(store, all_before(plus(NOW, DAY_S)), limit=4) == {"bodies": 10, "events": 10}
+        assert {row.row.received_at for row in (await store.events(EventFilter(), 99, None)).rows} == {
+            plus(NOW, 500 * DAY_S)
+        }
+
+    async def test_the_newest_receipt_is_the_greatest_and_not_the_last(self, store: Store) -> None:
+        assert await store.newest_receipt() is None
+        await accept(store, new_event(1), received_at=plus(NOW, DAY_S))
+        await accept(store, new_event(2), received_at=NOW)
+        assert await store.newest_receipt() == plus(NOW, DAY_S)
+
     async def test_a_walk_that_is_not_finished_begins_anew_after_a_crash(self, store: Store, stores: Stores) -> None:
         for number in range(10):
             await accept(store, new_event(number))

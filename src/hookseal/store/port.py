@@ -385,6 +385,14 @@ class Expired:
     next: Cursor | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DatabaseTime:
+    """The time of a database server's own clock. is_local: the server runs on this machine, and so reads our clock."""
+
+    now: Instant
+    is_local: bool
+
+
 # --- keys -----------------------------------------------------------------------------------------------------------
 
 
@@ -533,6 +541,14 @@ class Store(Protocol):
         Pass the answer's `next` back until it is None. Harmless on several nodes at once: one works, the others are
         told that there is no more.
         """
+        ...
+
+    async def newest_receipt(self) -> Instant | None:
+        """Return the greatest `received_at` of all stored events; None without events."""
+        ...
+
+    async def database_time(self) -> DatabaseTime | None:
+        """Return the time of the store's own clock; None if the store has none and reads this machine's."""
         ...
 
     @property

@@ -2,8 +2,8 @@
 
 Theory of operation. Four walks, one after the other, each from the oldest row on: bytes of requests, events with their
 deliveries, dedupe keys, refused requests. A walk looks at the next rows behind its cursor, takes those that may go, and
-ends where a whole slice is too young. It keeps nothing in memory; killed in between, the next one begins at the oldest
-row that is left.
+ends where a whole slice is too young and no older event stands behind it. It keeps nothing in memory; killed in between,
+the next one begins at the oldest row that is left.
 
 One node at a time: the others find the advisory lock taken and are told that there is no more. A replay takes the same
 lock, shared, before it looks at events: so it never plans a delivery of an event whose bytes are being let go. What
@@ -92,7 +92,9 @@ async def _bodies(transaction: Transaction, one: Expire) -> Expired:
             break
     if gone:
         await transaction.run("expire_bodies", gone)
-    return Expired(bodies=len(gone), next=_after(one, rows, one.before.bodies, cut=size > SLICE_BYTES))
+    return Expired(
+        bodies=len(gone), next=await _after(transaction, one, rows, one.before.bodies, cut=size > SLICE_BYTES)
+    )
 
 
 async def _metadata(transaction: Transaction, one: Expire) -> Expired:
@@ -107,14 +109,25 @@ async def _metadata(transaction: Transaction, one: Expire) -> Expired:
         subjects = {hash_of(source, subject) for source, subject in rested if subject is not None}
         if subjects:
             await transaction.run("expire_peaks", sorted(subjects), one.before.metadata)
-    return Expired(events=len(gone), next=_after(one, rows, one.before.metadata))
+    return Expired(events=len(gone), next=await _after(transaction, one, rows, one.before.metadata))
 
 
-def _after(one: Expire, rows: Sequence[Any], before: Instant, *, cut: bool = False) -> Cursor | None:
-    """Where this walk goes on; the next walk when none of these rows was received long enough ago, or none is left."""
-    if not cut and (len(rows) < one.limit or all(row[1] >= before for row in rows)):
-        return _next_walk(one)
+async def _after(
+    transaction: Transaction, one: Expire, rows: Sequence[Any], before: Instant, *, cut: bool = False
+) -> Cursor | None:
+    """Return where this walk continues; the next walk if no row is left, or if this and all later rows are too young."""
+    if not cut:
+        if len(rows) < one.limit:
+            return _next_walk(one)
+        # Rows that were stored by a clock that was ahead look young, and may stand before old ones.
+        if all(row[1] >= before for row in rows) and not await _has_old_event(transaction, before, rows[-1][0]):
+            return _next_walk(one)
     return pack_cursor("x", one.walk, int.from_bytes(rows[-1][0]))
+
+
+async def _has_old_event(transaction: Transaction, before: Instant, after: bytes) -> bool:
+    """Whether the newest of the old events is behind this id; older ones are not looked at."""
+    return any(event > after for (event,) in await transaction.run("newest_old_event", before))
 
 
 def _again(one: Expire, many: int) -> Cursor | None:

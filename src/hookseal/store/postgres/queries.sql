@@ -555,6 +555,20 @@ SELECT name, sealed FROM kept WHERE shelf = $1 ORDER BY name;
 -- The number of changes of each namespace.
 SELECT namespace, version FROM kv_versions;
 
+-- newest_receipt --
+-- The greatest receipt time of all events.
+SELECT max(received_at) FROM events;
+
+-- newest_old_event --
+-- The event that was received last before an instant.
+SELECT id FROM events WHERE received_at < $1 ORDER BY received_at DESC, id DESC LIMIT 1;
+
+-- database_time --
+-- The server's clock, and whether the server is on this machine: a local socket has no addresses.
+SELECT
+    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+    inet_server_addr() IS NOT DISTINCT FROM inet_client_addr();
+
 -- lock_retention --
 -- Whether this transaction may let go of what is old: one node at a time, and none while a replay is planned.
 SELECT pg_try_advisory_xact_lock(7526768903561293652);

@@ -18,6 +18,7 @@ from hookseal.store.port import (
     AttemptRow,
     Counts,
     Cursor,
+    DatabaseTime,
     DeliveryFilter,
     DeliveryRow,
     EventFilter,
@@ -185,6 +186,14 @@ class Reading:
         return Page([self._opening.listed_refusal(row) for row in rows[:limit]], _following(rows, limit, "q"))
 
     # --- counting ---
+
+    async def newest_receipt(self, connection: Connection) -> Instant | None:
+        newest: Instant | None = await connection.fetchval(QUERIES["newest_receipt"])
+        return newest
+
+    async def database_time(self, connection: Connection) -> DatabaseTime:
+        [(now, is_local)] = await _fetch(connection, "database_time")
+        return DatabaseTime(now, is_local)
 
     async def counts(self, connection: Connection) -> Counts:
         pending = await _fetch(connection, "count_pending")

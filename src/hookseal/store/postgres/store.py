@@ -32,6 +32,7 @@ from hookseal.store.port import (
     Counts,
     Cursor,
     Cutoffs,
+    DatabaseTime,
     DeliveryFilter,
     DeliveryRow,
     EventFilter,
@@ -311,6 +312,14 @@ class PostgresStore:
     async def expire(self, before: Cutoffs, limit: int, cursor: Cursor | None = None) -> Expired:
         expired: Expired = await self._writer.submit(self._expire, expiring.begin(before, limit, cursor))
         return expired
+
+    async def newest_receipt(self) -> Instant | None:
+        return await self._readers.read(self._reading.newest_receipt)
+
+    async def database_time(self) -> DatabaseTime | None:
+        if not self._database_time:
+            return None
+        return await self._readers.read(self._reading.database_time)
 
     @property
     def keyring(self) -> Keyring:

@@ -2,9 +2,9 @@
 
 Theory of operation. Four walks, one after the other, each from the oldest row on: bytes of requests, events with their
 deliveries, dedupe keys, refused requests. A walk looks at the next rows behind its cursor, takes those that may go, and
-ends where a whole slice is too young. It keeps nothing in memory; killed in between, the next one begins at the oldest
-row that is left. A request's events have consecutive keys, and the first one's key is the request's: so its events
-and their deliveries are found by a range, without an index of their own.
+ends where a whole slice is too young and no older event stands behind it. It keeps nothing in memory; killed in between,
+the next one begins at the oldest row that is left. A request's events have consecutive keys, and the first one's key is
+the request's: so its events and their deliveries are found by a range, without an index of their own.
 
 Dedupe keys leave with their partition, in slices of its range; the newest partition never does, because new keys go
 there. The subjects of a partition are hashes of what its events carry: they go with it, and it goes only when those
@@ -105,7 +105,7 @@ def _bodies(connection: apsw.Connection, one: Expire) -> Expired:
             rows = rows[: [row[0] for row in rows].index(key) + 1]
             break
     _delete(connection, "expire_bodies", gone)
-    return Expired(bodies=len(gone), next=_after(one, rows, one.before.bodies, cut=size > SLICE_BYTES))
+    return Expired(bodies=len(gone), next=_after(connection, one, rows, one.before.bodies, cut=size > SLICE_BYTES))
 
 
 def _metadata(connection: apsw.Connection, one: Expire) -> Expired:
@@ -119,18 +119,29 @@ def _metadata(connection: apsw.Connection, one: Expire) -> Expired:
     _delete(connection, "expire_deliveries", events)
     _delete(connection, "expire_events", events)
     _delete(connection, "expire_requests", requests)
-    return Expired(events=len(events), next=_after(one, rows, one.before.metadata))
+    return Expired(events=len(events), next=_after(connection, one, rows, one.before.metadata))
 
 
 def _is_old(received_at: Instant, needed_until: Instant, before: Instant) -> bool:
     return max(received_at, needed_until) < before
 
 
-def _after(one: Expire, rows: Sequence[tuple[Any, ...]], before: Instant, *, cut: bool = False) -> Cursor | None:
-    """Where this walk goes on; the next walk when none of these rows was received long enough ago, or none is left."""
-    if not cut and (len(rows) < one.limit or all(row[1] >= before for row in rows)):
-        return _next_walk(one)
+def _after(
+    connection: apsw.Connection, one: Expire, rows: Sequence[tuple[Any, ...]], before: Instant, *, cut: bool = False
+) -> Cursor | None:
+    """Return where this walk continues; the next walk if no row is left, or if this and all later rows are too young."""
+    if not cut:
+        if len(rows) < one.limit:
+            return _next_walk(one)
+        # Rows that were stored by a clock that was ahead look young, and may stand before old ones.
+        if all(row[1] >= before for row in rows) and not _has_old_event(connection, before, rows[-1][0]):
+            return _next_walk(one)
     return _cursor(one.walk, rows[-1][0])
+
+
+def _has_old_event(connection: apsw.Connection, before: Instant, after: int) -> bool:
+    """Whether the newest of the old events is behind this key; older ones are not looked at."""
+    return any(key > after for (key,) in fetch(connection, QUERIES["newest_old_event"], {"before": before}))
 
 
 def _next_walk(one: Expire) -> Cursor | None:

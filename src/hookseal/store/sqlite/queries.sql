@@ -480,6 +480,14 @@ SELECT name, sealed FROM kept WHERE shelf = :shelf ORDER BY name;
 -- The number of changes of each namespace.
 SELECT namespace, version FROM kv_versions;
 
+-- newest_receipt --
+-- The greatest receipt time of all events.
+SELECT max(received_at) FROM events;
+
+-- newest_old_event --
+-- The event that was received last before an instant.
+SELECT key FROM events WHERE received_at < :before ORDER BY received_at DESC, key DESC LIMIT 1;
+
 -- look_at_bodies --
 -- The next requests that still have bytes, each with when it was received and when its last delivery ended: for ever
 -- where one is pending. A request's events have consecutive keys from its own. What is missing in a damaged file is kept.

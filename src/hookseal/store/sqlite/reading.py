@@ -178,6 +178,10 @@ class Reading:
 
     # --- counting ---
 
+    def newest_receipt(self, connection: apsw.Connection) -> Instant | None:
+        newest: Instant | None = fetch(connection, QUERIES["newest_receipt"])[0][0]
+        return newest
+
     def counts(self, connection: apsw.Connection) -> Counts:
         return Counts(
             pending=dict(connection.execute(QUERIES["count_pending"])),

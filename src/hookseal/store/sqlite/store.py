@@ -32,6 +32,7 @@ from hookseal.store.port import (
     Counts,
     Cursor,
     Cutoffs,
+    DatabaseTime,
     DeliveryFilter,
     DeliveryRow,
     EventFilter,
@@ -398,6 +399,13 @@ class SqliteStore:
     async def expire(self, before: Cutoffs, limit: int, cursor: Cursor | None = None) -> Expired:
         expired: Expired = await self._writer.submit(self._expire, expiring.begin(before, limit, cursor))
         return expired
+
+    async def newest_receipt(self) -> Instant | None:
+        return await self._looking.read(self._reading.newest_receipt)
+
+    async def database_time(self) -> DatabaseTime | None:
+        """None: an embedded store has no clock of its own."""
+        return None
 
     @property
     def keyring(self) -> Keyring:
