@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2] / "src" / "hookseal"
 
 LAYERS: list[set[str]] = [
     {"clock"},
-    {"model"},
+    {"released"},
+    {"model", "time_source"},
     {"errors", "message", "ids", "probe", "steps"},
     {"sealing", "settings", "logs"},
     {"schemes"},

@@ -123,6 +123,12 @@ class KeySets:
         if self.loop is None:
             self.loop = asyncio.create_task(self._renew())
 
+    def refresh(self) -> None:
+        """Fetch every set again soon. A set in use stays in use, and no cool-down begins."""
+        for kept in self._sets.values():
+            kept.renew_at = -math.inf
+        self._changed.set()
+
     async def close(self) -> None:
         """Stop. Whoever waits is told to come again."""
         self._closed = True

@@ -30,7 +30,6 @@ from hookseal.model import Reason, SourceId
 from hookseal.probe import Step
 from hookseal.receive import answers, core
 from hookseal.receive.answers import Answer, Case
-from hookseal.receive.clock_trust import ClockTrust
 from hookseal.receive.handshake import callback_in, consent, rate_of
 from hookseal.receive.keys import Absent, Found, KeySets, Unavailable
 from hookseal.receive.rate import RateLimit
@@ -48,6 +47,7 @@ from hookseal.store.port import (
     StoredEvent,
     place_deliveries,
 )
+from hookseal.time_source import TimeSource
 
 log = get_logger(__name__)
 
@@ -112,6 +112,7 @@ class Receiver:
         planner: Planner,
         key_sets: KeySets,
         clock: Clock,
+        time: TimeSource | None = None,
         observer: Observer,
         answer_timeout_s: float = 5.0,
         random_bytes: RandomBytes = os.urandom,
@@ -127,7 +128,7 @@ class Receiver:
         self._planner = planner
         self._key_sets = key_sets
         self._clock = clock
-        self._trust = ClockTrust(clock)
+        self._time = time or TimeSource(clock, compare=False)
         self._observer = observer
         self._answer_timeout_s = answer_timeout_s
         self._random = random_bytes
@@ -283,7 +284,7 @@ class Receiver:
         await asyncio.gather(*self._quarantining, *self._consenting, *self._handing_over, return_exceptions=True)
 
     async def _receive(self, source: Source, request: Request) -> Answer:
-        now = self._trust.look()
+        now, received_at = self._time.look(), self._time.now()
         decision = await self.judge(source, request, now)
         if isinstance(decision, core.Refusal):
             # Another node may have given the source a new secret or option. Only its latest state refuses for certain.
@@ -296,24 +297,24 @@ class Receiver:
         match decision:
             case Unavailable(retry_after_s):
                 return answers.answer(Case.KEYS_UNAVAILABLE, retry_after_s=retry_after_s)
-            case core.Genuine(is_stale=True) if (wait_s := self._trust.doubted_for_s) > 0:
-                log.warning("the clock was set, not holding", source=source.id)
+            case core.Genuine(is_stale=True) if (wait_s := self._time.doubted_for_s) > 0:
+                log.warning("stale request not held, clock doubted", source=source.id)
                 return answers.answer(Case.CLOCK_DOUBTED, retry_after_s=wait_s)
-            case core.Refusal(reason) if reason in _OF_TIME and (wait_s := self._trust.doubted_for_s) > 0:
-                log.warning("the clock was set, not refusing", source=source.id, reason=reason.value)
+            case core.Refusal(reason) if reason in _OF_TIME and (wait_s := self._time.doubted_for_s) > 0:
+                log.warning("stale request not refused, clock doubted", source=source.id, reason=reason.value)
                 return answers.answer(Case.CLOCK_DOUBTED, retry_after_s=wait_s)
             case core.Refusal(reason, media_type):
-                self._refuse(source, request, reason, now)
+                self._refuse(source, request, reason, received_at)
                 return answers.answer(Case.MEDIA_TYPE) if media_type else answers.refused(source.provider, reason)
             case core.Genuine() as genuine:
                 limit = self._rates.get(source.id)
                 if limit is not None and (wait_s := limit[1].take(now)) > 0:
                     return answers.answer(Case.RATE, retry_after_s=wait_s)
                 if genuine.is_stale:
-                    await self._hold(source, request, now)
+                    await self._hold(source, request, received_at)
                 else:
                     self._note_accepted(
-                        source, await self.store(source, request, genuine, now) if genuine.items else ()
+                        source, await self.store(source, request, genuine, received_at) if genuine.items else ()
                     )
                 return answers.accepted(source.provider)
             case core.Undecided():
