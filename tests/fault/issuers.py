@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from typing import Any
 
 import jwt
@@ -51,13 +53,15 @@ def alarm(number: int, bearer: str) -> tuple[bytes, Mapping[str, str]]:
 class Issuer:
     """Answers each fetch with `raw`, or else with `status`, `headers` and `body`, once `gate` is open.
 
-    silent  it takes the connection and never answers.
+    silent      it takes the connection and never answers.
+    clock_s     its answers have a `Date`, which is as far ahead of this machine's time. None: they have none.
     """
 
     def __init__(self) -> None:
         self.url = ""
         self.status = 200
         self.headers = ""
+        self.clock_s: float | None = None
         self.body = key_set()
         self.raw: bytes | None = None
         self.silent = False
@@ -83,7 +87,8 @@ class Issuer:
                 self._changed.notify_all()
             if self.silent:
                 await self._ended.wait()
-            head = f"HTTP/1.1 {self.status} X\r\n{self.headers}Connection: close\r\nContent-Length: {len(self.body)}\r\n\r\n"
+            date = "" if self.clock_s is None else f"Date: {formatdate(time.time() + self.clock_s, usegmt=True)}\r\n"
+            head = f"HTTP/1.1 {self.status} X\r\n{date}{self.headers}Connection: close\r\nContent-Length: {len(self.body)}\r\n\r\n"
             writer.write(self.raw if self.raw is not None else head.encode() + self.body)
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):

@@ -12,6 +12,7 @@ from hookseal.clock import GivenClock, Instant, plus
 from hookseal.errors import StoreUnavailable
 from hookseal.ids import new_delivery_id, new_event_id
 from hookseal.manage.retention import Ages, Retention
+from hookseal.manage.retention_time import RetentionTime
 from hookseal.model import DeliveryState, EndpointId, SourceId
 from hookseal.probe import Step
 from hookseal.sealing import Keyring
@@ -93,6 +94,97 @@ async def test_each_kind_goes_at_its_own_age(tmp_path: Path) -> None:
         Result(delivery=claimed.id, lease=claimed.lease, attempt=tried, state=DeliveryState.DELIVERED, due_at=None)
     )
     clock.advance(30 * DAY_S + 1)
+    assert (await retention.sweep()).bodies == 1
+    await store.close()
+
+
+class SettableClock(GivenClock):
+    """Its wall time can be set; its monotonic time is not changed by that."""
+
+    ahead_s = 0.0
+
+    def now(self) -> Instant:
+        return plus(super().now(), self.ahead_s)
+
+
+async def a_restart(store: SqliteStore, clock: GivenClock, ages: Ages) -> Retention:
+    """What a new process has of the old one: the store."""
+    counted = RetentionTime(clock, store)
+    await counted.open()
+    return Retention(store, ages, clock, counted=counted)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_clock_that_jumps_ahead_deletes_nothing(tmp_path: Path, restarted: bool) -> None:
+    """It deleted every event whose deliveries had ended, all bodies and, in the end, the dedupe keys."""
+    store = SqliteStore(tmp_path / "a.db", Keyring.generate())
+    await store.open()
+    clock = SettableClock(NOW)
+    retention = await a_restart(store, clock, Ages())
+    await fill(store, 1)
+    assert (await retention.sweep()).bodies == 0
+    clock.ahead_s = 500 * DAY_S
+    if restarted:
+        retention = await a_restart(store, clock, Ages())
+    for _ in range(20):
+        clock.advance(60)
+        gone = await retention.sweep()
+        assert (gone.bodies, gone.events) == (0, 0)
+    for _ in range(14):
+        clock.advance(DAY_S)
+        assert (await retention.sweep()).bodies == 0
+    clock.advance(DAY_S)
+    assert (await retention.sweep()).bodies == 1, "30 days, at two a day"
+    await store.close()
+
+
+async def test_a_store_of_an_earlier_version_begins_at_its_newest_event(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "a.db", Keyring.generate())
+    await store.open()
+    await fill(store, 1)
+    clock = GivenClock(plus(NOW, 200 * DAY_S))
+    retention = await a_restart(store, clock, Ages())
+    for _ in range(15):
+        assert (await retention.sweep()).bodies == 0
+        clock.advance(DAY_S)
+    clock.advance(1)
+    assert (await retention.sweep()).bodies == 1
+    await store.close()
+
+
+async def test_a_clock_that_was_set_back_holds_retention_up_for_as_long_as_it_was_wrong(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "a.db", Keyring.generate())
+    await store.open()
+    clock = SettableClock(NOW)
+    await fill(store, 1)
+    retention = await a_restart(store, clock, Ages())
+    for _ in range(29):
+        clock.advance(DAY_S)
+        await retention.sweep()
+    clock.ahead_s = -400 * DAY_S
+    await retention.sweep()
+    clock.advance(DAY_S)
+    assert (await retention.sweep()).bodies == 0
+    clock.ahead_s = 0
+    await retention.sweep()
+    clock.advance(2 * DAY_S)
+    assert (await retention.sweep()).bodies == 1
+    await store.close()
+
+
+async def test_stored_retention_time_is_read_again(tmp_path: Path) -> None:
+    """A process that ran for ten days leaves the next one ten days further, whatever the clock shows then."""
+    store = SqliteStore(tmp_path / "a.db", Keyring.generate())
+    await store.open()
+    await fill(store, 1)
+    clock = SettableClock(NOW)
+    retention = await a_restart(store, clock, Ages(bodies=10))
+    clock.advance(10 * DAY_S)
+    assert (await retention.sweep()).bodies == 0
+    clock.ahead_s = 500 * DAY_S
+    retention = await a_restart(store, clock, Ages(bodies=10))
+    assert (await retention.sweep()).bodies == 0
+    clock.advance(1)
     assert (await retention.sweep()).bodies == 1
     await store.close()
 

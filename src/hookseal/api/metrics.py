@@ -10,7 +10,7 @@ has to count are asked for when a page is drawn, at most every few seconds and b
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -105,6 +105,13 @@ class Metrics:
             )
         )
         self._in_flight = gauge("in_flight_requests", "Requests that are being received.")
+        self._clock_doubted = gauge("clock_doubted", "1 while this machine's clock is not trusted, else 0.")
+        self._clock_difference = gauge(
+            "clock_difference_seconds", "How far this machine's clock is ahead of other clocks.", "evidence"
+        )
+        self._retention_behind = gauge(
+            "retention_behind_seconds", "How far the time that retention counts from is behind the clock."
+        )
         self._pending = gauge("deliveries_pending", "Deliveries that have not ended.", "endpoint")
         self._dead = gauge("deliveries_dead", "Dead letters.", "endpoint")
         self._quarantined = gauge("quarantined_requests", "Refused requests that are kept.")
@@ -135,6 +142,20 @@ class Metrics:
     def in_flight(self, requests: Callable[[], int]) -> None:
         """requests: asked whenever a page is drawn."""
         self._in_flight.set_function(requests)
+
+    # --- the clock --------------------------------------------------------------------------------------------------
+
+    def clock(
+        self,
+        doubted: Callable[[], float],
+        differences: Mapping[str, Callable[[], float]],
+        retention_behind: Callable[[], float],
+    ) -> None:
+        """Add figures that are asked for whenever a page is drawn. differences: by kind of evidence; NaN for none."""
+        self._clock_doubted.set_function(doubted)
+        for evidence, difference in differences.items():
+            self._clock_difference.labels(evidence).set_function(difference)
+        self._retention_behind.set_function(retention_behind)
 
     def key_set_fetched(self, source: str, succeeded: bool) -> None:
         self._fetched[self._source(source), "succeeded" if succeeded else "failed"].inc()

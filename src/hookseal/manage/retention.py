@@ -1,20 +1,26 @@
-"""Lets old data go, all the time and slowly: which age each kind may reach, and how much of the writer that may take.
+"""Delete old data, all the time and slowly: the age that each kind may reach, and how much of the writer that may take.
 
-Theory of operation. Once a minute a sweep asks the store to let go of what is too old, slice after slice until there is
-no more, as slowly as `pace` says. Where the store cannot write now, the sweep ends; the next one begins at the oldest row.
+Theory of operation. Once a minute a sweep asks the store to delete what is too old, slice after slice until there is no
+more, at the speed that `pace` allows. If the store cannot write now, the sweep ends; the next one begins at the oldest row.
 
-Killed at any moment: a slice is one transaction, nothing is remembered between two.
+A wrong clock deletes nothing. A sweep rests while the clock is doubted (`time_source`). It takes the time from the
+database where there is one, so that the clock of one node does not decide for all. It counts from `retention_time`, which
+moves by two days a real day at most, whatever the clock shows.
+
+If the process is killed: a slice is one transaction, and no state is kept between two.
 """
 
 import asyncio
 from dataclasses import dataclass
 
-from hookseal.clock import Clock, Instant, plus
+from hookseal.clock import Clock, Instant, plus, seconds_between
 from hookseal.errors import StoreError
 from hookseal.logs import get_logger
 from hookseal.manage.pace import Pace
+from hookseal.manage.retention_time import RetentionTime
 from hookseal.settings import StoreSettings
 from hookseal.store.port import Cursor, Cutoffs, Expired, Store
+from hookseal.time_source import TOLERANCE_S, TimeSource, Trust
 
 log = get_logger(__name__)
 
@@ -48,15 +54,29 @@ class Ages:
 
 
 class Retention:
-    """One for a process. every_s: from the end of one sweep to the begin of the next.
+    """The retention of one process.
 
-    loop  the task that runs from `start` to `stop`.
+    time     the clock with its trust; without it a step of `clock` is noticed, and nothing else.
+    counted  the time that cut-offs count from; without it that time is kept in memory.
+    every_s  from the end of one sweep to the begin of the next.
+    loop     the task that runs from `start` to `stop`.
     """
 
-    def __init__(self, store: Store, ages: Ages, clock: Clock, *, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self,
+        store: Store,
+        ages: Ages,
+        clock: Clock,
+        *,
+        time: TimeSource | None = None,
+        counted: RetentionTime | None = None,
+        every_s: float = EVERY_S,
+    ) -> None:
         self._store = store
         self._ages = ages
         self._clock = clock
+        self._time = time or TimeSource(clock, compare=False)
+        self._counted = counted or RetentionTime(clock)
         self._every_s = every_s
         self._stopping = asyncio.Event()
         self.loop: asyncio.Task[None] | None = None
@@ -77,14 +97,17 @@ class Retention:
             try:
                 await self.sweep()
             except StoreError as error:
-                log.warning("nothing was let go", code=error.code)
+                log.warning("retention sweep failed", code=error.code)
             except Exception as error:
-                log.error("nothing was let go", exc_info=error)
+                log.error("retention sweep failed", exc_info=error)
 
     async def sweep(self) -> Expired:
-        """Let go of all that is too old now; what that was. StoreError when the store cannot write."""
-        before = self._ages.cutoffs(self._clock.now())
+        """Delete all that is too old now; return what that was. StoreError if the store cannot write."""
         gone = Expired()
+        now = await self._now()
+        if now is None:
+            return gone
+        before = self._ages.cutoffs(await self._counted.follow(now))
         cursor: Cursor | None = None
         while not self._stopping.is_set():
             self._pace.begin()
@@ -101,5 +124,19 @@ class Retention:
                 break
             await self._pace.rest(self._stopping)
         if gone.bodies or gone.events or gone.dedupe_keys or gone.refusals:
-            log.info("old data was let go", count=gone.bodies + gone.events + gone.dedupe_keys + gone.refusals)
+            log.info("old data deleted", count=gone.bodies + gone.events + gone.dedupe_keys + gone.refusals)
         return gone
+
+    async def _now(self) -> Instant | None:
+        """Return the time of the database, else of this machine; None while it is not certain."""
+        if self._time.judgement.trust is not Trust.TRUSTED:
+            log.warning("retention paused, clock doubted")
+            return None
+        now = self._time.now()
+        database = await self._store.database_time() if self._time.compares else None
+        if database is None:
+            return now
+        if abs(seconds_between(now, database.now)) > TOLERANCE_S:
+            log.warning("retention paused, clock differs from the database")
+            return None
+        return database.now

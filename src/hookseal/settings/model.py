@@ -64,6 +64,7 @@ class ServerSettings(ChecksLists):
     max_in_flight: int = 256
     leave_s: float = 0.5
     drain_s: float = 10.0
+    check_clock: bool = True
 
     @property
     def head_timeout_s(self) -> float:

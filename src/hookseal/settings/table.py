@@ -170,6 +170,13 @@ ROWS: Final[tuple[Row, ...]] = (
         "seconds",
     ),
     Row(_S, "drain_s", Number(0, 3600), "How long requests and deliveries may finish after SIGTERM.", "seconds"),
+    Row(
+        _S,
+        "check_clock",
+        Switch(),
+        "Compares this machine's clock with the database, the hosts that are called, the store and the release date. "
+        "False if this clock is right and they are wrong.",
+    ),
     Row(_D, "url", StoreUrl(), "The store. A relative path counts from the configuration file."),
     Row(
         _D,

@@ -55,12 +55,14 @@ from hookseal.store.keyfile import load_or_create
 from hookseal.store.port import Refusal, Store
 from hookseal.store.postgres import PostgresStore
 from hookseal.store.sqlite import SqliteStore
+from hookseal.time_source import EarliestClock, Evidence, TimeSource
 from hookseal.web.live import Live, Parts
 from hookseal.web.publishing import Publishing, is_published
 from hookseal.web.receiving import PREFIX, Limits, Receive, Receiving, Scope, Send, own_path, respond
 from hookseal.web.server import parse_listen
 from hookseal.web.store_probe import StoreProbe
 from hookseal.web.supervision import Supervisor
+from hookseal.web.timing import Timing
 from hookseal.web.told import Told
 
 log = get_logger(__name__)
@@ -94,6 +96,8 @@ class Gateway:
         self.settings = settings if isinstance(settings, Settings) else load(Path(settings), dev=dev)
         self._dev = dev
         self._clock = clock or SystemClock()
+        # A clock that is given may show any time, so that nothing of the world contradicts it.
+        self.time = TimeSource(self._clock, compare=clock is None and self.settings.server.check_clock)
         self._random = random or _system_random()
         self._given_egress = egress
         self._handlers: dict[EndpointId, tuple[Endpoint, Handler]] = {}
@@ -193,6 +197,9 @@ class Gateway:
             voided = await self._void_leases(store)
             egress = self._open_egress()
             stack.push_async_callback(egress.close)
+            timing = Timing(self.time, store, self._clock, lambda: key_sets.refresh())
+            await timing.open()
+            dated = timing.dated(egress, Evidence.ENDPOINT)
             issuer = KeptIssuer(store)
             handlers = {id: handler for id, (_, handler) in self._handlers.items()}
             live = self._live = Live(
@@ -200,7 +207,7 @@ class Gateway:
                 issuer,
                 self.metrics,
                 [endpoint for endpoint, _ in self._handlers.values()],
-                lambda endpoints: destinations(endpoints, egress, handlers, issuer.keys),
+                lambda endpoints: destinations(endpoints, dated, handlers, issuer.keys),
                 self.settings.server.max_body_bytes,
             )
             registrations = self._register(store, live)
@@ -220,7 +227,7 @@ class Gateway:
                 random=self._random,
                 observer=Told(self.metrics),
             )
-            key_sets = KeySets(egress, self._clock, fetched=self._key_set_fetched)
+            key_sets = KeySets(timing.dated(egress, Evidence.KEY_SET), self._clock, fetched=self._key_set_fetched)
             stack.push_async_callback(key_sets.close)
             receiver = Receiver(
                 sources=live.sources,
@@ -228,6 +235,7 @@ class Gateway:
                 planner=engine,
                 key_sets=key_sets,
                 clock=self._clock,
+                time=self.time,
                 observer=self.metrics,
                 answer_timeout_s=self.settings.server.answer_timeout_s,
                 egress=egress,
@@ -247,10 +255,17 @@ class Gateway:
             rotation = self._rotation(store)
             rotation.start()
             stack.push_async_callback(rotation.stop)
-            retention = Retention(store, Ages.of(self.settings.store), self._clock)
+            retention = Retention(
+                store, Ages.of(self.settings.store), self._clock, time=self.time, counted=timing.counted
+            )
             retention.start()
             stack.push_async_callback(retention.stop)
             key_sets.start(live.key_set_urls)
+            timing.watch.start()
+            stack.push_async_callback(timing.watch.stop)
+            timing.measured_by(self.metrics)
+            self.health.add_readiness("clock", timing.state)
+            self.supervisor.watch("clock_watch", timing.watch.loop)
             live.connect(Parts(receiver=receiver, engine=engine, subscriptions=subscriptions, key_sets=key_sets))
             registrations.start()
             stack.push_async_callback(registrations.stop)
@@ -351,7 +366,7 @@ class Gateway:
             store,
             sources=self.settings.sources,
             endpoints=self.settings.endpoints,
-            clock=self._clock,
+            clock=EarliestClock(self.time),
             egress=EgressPolicy(allow=row.allow, allow_http=row.allow_http),
             public_url=self.settings.server.public_url,
             apply=live.use,
@@ -458,7 +473,7 @@ class Gateway:
             wake=engine.wake,
             handlers=[endpoint for endpoint, _ in self._handlers.values()],
             consent=self._consent,
-            publish=Publisher(store, engine, self._clock, self.metrics).publish,
+            publish=Publisher(store, engine, self.time, self.metrics).publish,
             tryouts=Tryouts(
                 receiver=receiver,
                 read=read,
