@@ -942,6 +942,38 @@ class StoreContract:
             page = await store.events(EventFilter(), 200, None)
         assert (len(page.rows), len(opened)) == (200, 0)
 
+    async def test_a_large_request_is_stored_whole_with_its_sequences_and_order(self, store: Store) -> None:
+        """More events than one statement takes: numbers, deliveries and superseded states are those of one request."""
+        many = 1300
+        await accept(store, new_event(5000, subject="late", order=10**6))
+        planned = [new_delivery() for _ in range(many)]
+        events = [
+            new_event(
+                number, item=number, deliveries=(delivery,), subject="late" if number % 650 == 0 else "own", order=n
+            )
+            for number, (delivery, n) in enumerate(zip(planned, [*range(many // 2), *range(many // 2)], strict=True))
+        ]
+        stored = await accept(store, *events, body=b"many")
+        assert [one.sequence for one in stored] == list(range(2, many + 2))
+        # Those of the subject with a later state, and of the second half those that the first half is beyond.
+        superseded = [number for number, one in enumerate(stored) if one.superseded]
+        assert superseded == [0, *range(650, many - 1)]
+        for number in (0, 511, 512, many - 1):
+            found = await store.event(events[number].id)
+            assert (found.row.item, found.siblings, found.body) == (number, many, b"many")
+        assert sorted(ids(await claim(store, free=5000))) == sorted(delivery.id for delivery in planned)
+        again = await accept(store, *(new_event(number) for number in range(many)))
+        assert all(one.duplicate for one in again)
+        assert [one.sequence for one in again] == [one.sequence for one in stored]
+
+    async def test_a_large_request_that_fails_leaves_nothing(self, store: Store) -> None:
+        first = new_event(5000)
+        await accept(store, first)
+        with pytest.raises(StoreError):
+            await accept(store, *(new_event(number) for number in range(900)), new_event(901, id=first.id))
+        assert len((await store.events(EventFilter(), 10, None)).rows) == 1
+        assert not any(one.duplicate for one in await accept(store, *(new_event(number) for number in range(900))))
+
     async def test_a_page_decrypts_each_request_once(self, store: Store) -> None:
         for request in range(3):
             numbers = range(20 * request, 20 * request + 20)

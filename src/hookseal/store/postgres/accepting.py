@@ -6,14 +6,16 @@ key, this waits until that node has committed or given up, and the index says wh
 the sources locked, as late as can be, because they are held until the commit.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hookseal import probe
 from hookseal.model import EventId, SourceId
 from hookseal.probe import Step
+from hookseal.steps import STEP_ITEMS, Steps
 from hookseal.store.packing import event_id, must, pack_delivery, pack_flags, pack_uuid, storable
 from hookseal.store.port import NewDelivery, NewEvent, NewRequest, Stored
 from hookseal.store.postgres.connection import spell
@@ -22,6 +24,9 @@ from hookseal.store.postgres.peaks import Peaks, hash_of
 from hookseal.store.postgres.writer import Transaction
 
 _KEY_BYTES = 32
+_TURN_EVENTS = 128
+_INSERTED_AT_ONCE = 512
+"""Events in one statement. The driver encodes its values at once: 5,000 events stopped the event loop for 100 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +43,17 @@ class Prepared:
     mapping: int | None
 
 
-def prepare(request: NewRequest, sealed: bytes, mapping: int | None) -> Prepared:
-    """StoreError when an id or a dedupe key is not what a store can keep."""
+def prepare(request: NewRequest, sealed: bytes, mapping: int | None) -> Steps[Prepared]:
+    """Check and pack a request, in steps. StoreError when an id or a dedupe key is not what a store can keep."""
+    ids: list[bytes] = []
+    deliveries: list[tuple[bytes, ...]] = []
     for event in request.events:
         must(event.dedupe_key if len(event.dedupe_key) == _KEY_BYTES else None, "a dedupe key")
-    return Prepared(
-        request,
-        sealed,
-        tuple(must(pack_uuid(event.id), "an event's id") for event in request.events),
-        tuple(
-            tuple(must(pack_delivery(delivery.id), "a delivery's id") for delivery in event.deliveries)
-            for event in request.events
-        ),
-        mapping,
-    )
+        ids.append(must(pack_uuid(event.id), "an event's id"))
+        deliveries.append(tuple(must(pack_delivery(one.id), "a delivery's id") for one in event.deliveries))
+        if len(ids) % STEP_ITEMS == 0:
+            yield
+    return Prepared(request, sealed, tuple(ids), tuple(deliveries), mapping)
 
 
 @dataclass(slots=True)
@@ -67,27 +69,21 @@ class _Original:
 
 @dataclass(slots=True)
 class _New:
-    """A new event of this batch and its place in its source: the first new one is number 1.
+    """A new event of this batch.
 
-    subject  the hash of its subject, where it has a standing; peak: of the batch's events of that subject up to it.
+    subject   the hash of its subject, where it has a standing.
+    sequence  set when it is inserted, and is_late: an event of its subject with a greater standing was stored before.
     """
 
     prepared: Prepared
     event: NewEvent
     packed: bytes
     deliveries: Sequence[tuple[NewDelivery, bytes]]
-    number: int
     siblings: int = 1
     subject: bytes | None = None
     standing: int | None = None
-    peak: int | None = None
-
-
-@dataclass(slots=True)
-class _Batch:
-    new: dict[bytes, _New] = field(default_factory=dict)
-    by_source: Counter[SourceId] = field(default_factory=Counter)
-    peaks: Peaks = field(default_factory=Peaks)
+    sequence: int = 0
+    is_late: bool = False
 
 
 async def accept(transaction: Transaction, batch: Sequence[Prepared]) -> Sequence[tuple[Stored, ...]]:
@@ -100,12 +96,13 @@ async def accept(transaction: Transaction, batch: Sequence[Prepared]) -> Sequenc
     )
     fresh = {key for (key,) in won}
     originals = await _originals(transaction, [key for key in first if key not in fresh])
-    made = _new_events(batch, fresh)
-    sequences, former = await _insert(transaction, made)
-    for key, new in made.new.items():
-        source = new.prepared.request.source
-        sequence = sequences[source] - made.by_source[source] + new.number
-        originals[key] = _Original(new.event.id, new.packed, sequence, new.event.content, _is_late(new, former))
+    made = await _new_events(batch, fresh)
+    news = list(made.values())
+    kept: set[bytes] = set()
+    for start in range(0, len(news), _INSERTED_AT_ONCE):
+        await _insert(transaction, news[start : start + _INSERTED_AT_ONCE], kept)
+    for key, new in made.items():
+        originals[key] = _Original(new.event.id, new.packed, new.sequence, new.event.content, new.is_late)
     conflicts: Counter[bytes] = Counter()
     results = [
         tuple(_told(event, originals[event.dedupe_key], conflicts) for event in one.request.events) for one in batch
@@ -126,58 +123,64 @@ async def _originals(transaction: Transaction, keys: Sequence[bytes]) -> dict[by
     return {key: _Original(event_id(packed), packed, sequence or 0, content) for key, packed, sequence, content in rows}
 
 
-def _new_events(batch: Sequence[Prepared], fresh: set[bytes]) -> _Batch:
-    made = _Batch()
+async def _new_events(batch: Sequence[Prepared], fresh: set[bytes]) -> dict[bytes, _New]:
+    """Return the new events by their dedupe key. Other tasks run in between: thousands of them may be of one request."""
+    made: dict[bytes, _New] = {}
     for one in batch:
         mine: list[_New] = []
         # A delivery that several events name belongs to the first of them that is new.
         placed: set[bytes] = set()
         for event, packed, deliveries in zip(one.request.events, one.ids, one.deliveries, strict=True):
-            if event.dedupe_key not in fresh or event.dedupe_key in made.new:
+            if event.dedupe_key not in fresh or event.dedupe_key in made:
                 continue
-            made.by_source[one.request.source] += 1
             planned = [
                 (delivery, id) for delivery, id in zip(event.deliveries, deliveries, strict=True) if id not in placed
             ]
             placed.update(id for _, id in planned)
-            new = _New(one, event, packed, planned, made.by_source[one.request.source])
+            new = _New(one, event, packed, planned)
             subject = storable(event.subject)
             if subject is not None and event.order is not None:
                 new.subject, new.standing = hash_of(one.request.source, subject), event.order
-                new.peak = made.peaks.add(new.subject, new.standing, one.request.received_at)
-            made.new[event.dedupe_key] = new
+            made[event.dedupe_key] = new
             mine.append(new)
+            if len(mine) % _TURN_EVENTS == 0:
+                await asyncio.sleep(0)
         for new in mine:
             new.siblings = len(mine)
     return made
 
 
-def _is_late(new: _New, former: Mapping[bytes, int]) -> bool:
-    if new.subject is None or new.standing is None or new.peak is None:
-        return False
-    return new.standing < max(new.peak, former.get(new.subject, 0))
+async def _insert(transaction: Transaction, news: Sequence[_New], kept: set[bytes]) -> None:
+    """Insert some events of a transaction, and note the sequence of each and whether it came too late.
 
-
-async def _insert(transaction: Transaction, made: _Batch) -> tuple[dict[SourceId, int], dict[bytes, int]]:
-    """The last sequence of each source that has new events, and the former peak of each subject that had one."""
-    if not made.new:
-        return {}, {}
+    kept  the requests whose bytes were inserted with earlier events.
+    The rows of sources and subjects are locked in the order of one statement. Two transactions with several statements may
+    wait for each other if they hold events of the same subjects; the server ends one of them, and it is repeated.
+    """
+    by_source: Counter[SourceId] = Counter()
+    peaks = Peaks()
     bodies: dict[bytes, bytes] = {}
     events: list[tuple[Any, ...]] = []
     standings: list[tuple[Any, ...]] = []
     decided: list[tuple[Any, ...]] = []
     deliveries: list[tuple[Any, ...]] = []
-    for new in made.new.values():
-        request, event = new.prepared.request, new.event
-        bodies[new.prepared.ids[0]] = new.prepared.sealed
+    numbers = [_number(by_source, new) for new in news]
+    for new, number in zip(news, numbers, strict=True):
+        request, event, request_id = new.prepared.request, new.event, new.prepared.ids[0]
+        if request_id not in kept:
+            bodies[request_id] = new.prepared.sealed
+        peak = None
+        if new.subject is not None and new.standing is not None:
+            peak = peaks.add(new.subject, new.standing, request.received_at)
+            new.is_late = new.standing < peak
         events.append(
             (
                 new.packed,
-                new.prepared.ids[0],
+                request_id,
                 event.item,
                 new.siblings,
                 request.source,
-                new.number - made.by_source[request.source],
+                number - by_source[request.source],
                 request.received_at,
                 spell(event.type),
                 spell(event.provider_type),
@@ -188,26 +191,38 @@ async def _insert(transaction: Transaction, made: _Batch) -> tuple[dict[SourceId
                 event.content,
             )
         )
-        standings.append((new.standing, new.peak, new.subject))
+        standings.append((new.standing, peak, new.subject))
         decided.append((new.prepared.mapping, None if event.outcome is None else event.outcome.value, event.final))
         for delivery, packed in new.deliveries:
             due_at = delivery.due_at if delivery.lease_until is None else delivery.lease_until
             deliveries.append((packed, new.packed, delivery.endpoint, request.received_at, due_at, delivery.lease))
+    kept.update(bodies)
     rows = await transaction.run(
         "insert_events",
         list(bodies),
         list(bodies.values()),
         transaction.node_now,
         *_columns(deliveries, 6),
-        list(made.by_source),
-        list(made.by_source.values()),
+        list(by_source),
+        list(by_source.values()),
         *_columns(events, 14),
-        *made.peaks.columns(),
+        *peaks.columns(),
         *_columns(standings, 3),
         *_columns(decided, 3),
     )
     sequences = {source: value for source, _, value in rows if source is not None}
-    return sequences, {subject: value for source, subject, value in rows if source is None}
+    former = {subject: value for source, subject, value in rows if source is None}
+    for new, number in zip(news, numbers, strict=True):
+        source = new.prepared.request.source
+        new.sequence = sequences[source] - by_source[source] + number
+        if new.subject is not None and new.standing is not None:
+            new.is_late = new.is_late or new.standing < former.get(new.subject, 0)
+
+
+def _number(by_source: Counter[SourceId], new: _New) -> int:
+    """Return the place of an event in its source: the first one of the statement is number 1."""
+    by_source[new.prepared.request.source] += 1
+    return by_source[new.prepared.request.source]
 
 
 def _told(event: NewEvent, original: _Original, conflicts: Counter[bytes]) -> Stored:

@@ -12,6 +12,7 @@ On a crash: the server undoes what was not committed. Leases of a node that died
 nobody can end them earlier, because the other nodes are alive. A node that lives gives its own back: see `adrift`.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
@@ -23,7 +24,9 @@ from hookseal.ids import new_delivery_id
 from hookseal.model import DeliveryId, EndpointId, EventId, MappingRevision, RefusalId, SourceId
 from hookseal.probe import Step
 from hookseal.sealing import Keyring, Sealer
+from hookseal.steps import finish, finish_in_turns
 from hookseal.store.claiming import in_turns
+from hookseal.store.encrypting import Encrypting
 from hookseal.store.mappings import Mappings
 from hookseal.store.packing import FOREVER, SealedRefusal, SealedRequest, must, pack, pack_uuid
 from hookseal.store.port import (
@@ -52,7 +55,7 @@ from hookseal.store.port import (
     Suspect,
 )
 from hookseal.store.postgres import expiring, keeping, leasing, mapping, quarantining, rewrapping, suspects
-from hookseal.store.postgres.accepting import accept, prepare
+from hookseal.store.postgres.accepting import Prepared, accept, prepare
 from hookseal.store.postgres.adrift import Adrift
 from hookseal.store.postgres.changes import ChangeListener
 from hookseal.store.postgres.connection import Hosts
@@ -68,6 +71,7 @@ from hookseal.store.postgres.replaying import Named, NewDeliveryId, Replaying, R
 from hookseal.store.postgres.writer import Handler, Writer
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
 from hookseal.store.rows import PROBE_SHELF, kept_label, refusal_label, request_label, standing_value
+from hookseal.store.waiting import LARGE_EVENTS
 
 _NAMED_AT_ONCE = 1000
 
@@ -112,6 +116,8 @@ class PostgresStore:
         self._observer: StoreObserver = observer or IgnoredStore()
         self._hosts = Hosts(url)
         self._sealer = keyring if isinstance(keyring, Sealer) else Sealer(keyring)
+        self._encrypting = Encrypting(self._sealer)
+        self._large = asyncio.Lock()
         self._clock = clock or SystemClock()
         self._database_time = database_time
         self._quarantining = Quarantining(quarantine_rows, quarantine_bytes)
@@ -177,6 +183,7 @@ class PostgresStore:
         await self._adrift.stop()
         await self._writer.stop()
         await self._readers.stop()
+        self._encrypting.close()
 
     async def probe(self) -> None:
         await self._writer.submit(self._probe, Keep(PROBE_SHELF, secrets.token_hex(), b""))
@@ -187,8 +194,18 @@ class PostgresStore:
         first = must(pack_uuid(request.events[0].id) if request.events else None, "a request's first event")
         plain = pack(SealedRequest(request.headers, request.body))
         mapping = None if request.mapping is None else await self._number_of(request.mapping)
-        prepared = prepare(request, self._sealer.seal(plain, request_label(first)), mapping)
-        stored: tuple[Stored, ...] = await self._writer.submit(self._accept, prepared, len(prepared.sealed))
+        sealed = await self._encrypting.seal(plain, request_label(first))
+        if len(request.events) < LARGE_EVENTS:
+            return await self._write(finish(prepare(request, sealed, mapping)))
+        # One large request at a time: each one keeps a connection busy for a tenth of a second.
+        async with self._large:
+            return await self._write(await finish_in_turns(prepare(request, sealed, mapping)))
+
+    async def _write(self, prepared: Prepared) -> tuple[Stored, ...]:
+        is_large = len(prepared.ids) >= LARGE_EVENTS
+        stored: tuple[Stored, ...] = await self._writer.submit(
+            self._accept, prepared, len(prepared.sealed), is_large=is_large
+        )
         return stored
 
     async def assign_mapping(self, source: SourceId, mapping: MappingRevision, limit: int) -> int:
@@ -210,7 +227,7 @@ class PostgresStore:
     async def quarantine(self, refusal: Refusal) -> None:
         packed = must(pack_uuid(refusal.id), "a refusal's id")
         plain = pack(SealedRefusal(refusal.method, refusal.url, refusal.remote, refusal.headers, refusal.body))
-        sealed = self._sealer.seal(plain, refusal_label(packed))
+        sealed = await self._encrypting.seal(plain, refusal_label(packed))
         await self._writer.submit(self._quarantine, PreparedRefusal(refusal, packed, sealed), len(sealed))
 
     # --- delivering ---

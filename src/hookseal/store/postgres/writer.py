@@ -32,6 +32,7 @@ from hookseal.store.port import Lease
 from hookseal.store.postgres.connection import Connection, Row
 from hookseal.store.postgres.faults import breaks_connection, code_of, concerns_all, fault_of, passes_at_once
 from hookseal.store.postgres.queries import QUERIES
+from hookseal.store.waiting import Waiting
 
 log = get_logger(__name__)
 
@@ -77,6 +78,7 @@ class _Operation:
     handler: Handler
     argument: Any
     weight: int
+    is_large: bool
     future: "asyncio.Future[Any]"
     outcome: Any = None
 
@@ -127,7 +129,7 @@ class Writer:
         self._desks = [_Desk() for _ in range(connections)]
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
-        self._waiting: deque[_Operation] = deque()
+        self._waiting: Waiting[_Operation] = Waiting()
         self._waiting_bytes = 0
         self._idle: deque[asyncio.Future[None]] = deque()
         self._woken = False
@@ -142,8 +144,12 @@ class Writer:
         for number, desk in enumerate(self._desks):
             desk.task = asyncio.get_running_loop().create_task(self._run(desk), name=f"hookseal-store-writer-{number}")
 
-    def submit(self, handler: Handler, argument: Any, weight: int = 0) -> "asyncio.Future[Any]":
-        """Queue one operation. weight: its bytes. StoreBusy at the bound, StoreUnavailable when nobody would write it."""
+    def submit(self, handler: Handler, argument: Any, weight: int = 0, is_large: bool = False) -> "asyncio.Future[Any]":
+        """Queue one operation. StoreBusy at the bound, StoreUnavailable when the writer has stopped.
+
+        weight    its bytes.
+        is_large  it is written in a transaction of its own, see `Waiting`.
+        """
         if self._dead is not None or self._closing:
             raise StoreUnavailable(self._dead or "the store is closed")
         loop = asyncio.get_running_loop()
@@ -152,7 +158,7 @@ class Writer:
         full = self._waiting_bytes + weight > self._max_waiting_bytes and self._waiting
         if len(self._waiting) >= self._max_waiting or full:
             raise StoreBusy("too much is waiting to be written")
-        operation = _Operation(handler, argument, weight, loop.create_future())
+        operation = _Operation(handler, argument, weight, is_large, loop.create_future())
         self._waiting.append(operation)
         self._waiting_bytes += weight
         self._wake()
@@ -217,15 +223,9 @@ class Writer:
         return True
 
     def _take(self) -> list[_Operation]:
-        """All that waits, up to the bounds of a batch."""
-        batch: list[_Operation] = []
-        size = 0
-        while self._waiting and len(batch) < MAX_BATCH:
-            if batch and size + self._waiting[0].weight > MAX_BATCH_BYTES:
-                break
-            size += self._waiting[0].weight
-            batch.append(self._waiting.popleft())
-        self._waiting_bytes -= size
+        """Return the operations of the next transaction."""
+        batch = self._waiting.take(MAX_BATCH, MAX_BATCH_BYTES)
+        self._waiting_bytes -= sum(operation.weight for operation in batch)
         if self._waiting:
             self._wake()
         return batch

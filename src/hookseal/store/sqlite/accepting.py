@@ -15,6 +15,7 @@ import apsw
 from hookseal import probe
 from hookseal.model import EventId, SourceId
 from hookseal.probe import Step
+from hookseal.steps import STEP_ITEMS, Steps
 from hookseal.store.packing import event_id, must, pack_delivery, pack_flags, pack_uuid, storable
 from hookseal.store.port import NewDelivery, NewEvent, NewRequest, Stored
 from hookseal.store.sql import slices
@@ -25,6 +26,8 @@ from hookseal.store.sqlite.positions import Positions
 from hookseal.store.sqlite.recent import Fresh, Recent
 
 _DAY = 86_400_000_000
+_SUBJECT = 3
+"""Where the subject is in `Prepared.columns`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,9 @@ class Prepared:
     """A request ready to be written: sealed, its ids packed. `ids` and `deliveries` are in the order of the events.
 
     mapping  the number of its rules.
+    columns  of each event, the values from `type` to `content`. What does not depend on other rows is computed before the
+             transaction begins, because every other operation waits for it.
+    places   of each event, the hash of its subject.
     """
 
     request: NewRequest
@@ -39,22 +45,36 @@ class Prepared:
     ids: tuple[bytes, ...]
     deliveries: tuple[tuple[bytes, ...], ...]
     mapping: int | None
+    columns: tuple[tuple[Any, ...], ...]
+    places: tuple[int | None, ...]
 
 
-def prepare(request: NewRequest, sealed: bytes, mapping: int | None) -> Prepared:
-    """StoreError when an id or a dedupe key is not what a store can keep."""
+def prepare(request: NewRequest, sealed: bytes, mapping: int | None) -> Steps[Prepared]:
+    """Check and pack a request, in steps. StoreError when an id or a dedupe key is not what a store can keep."""
+    ids: list[bytes] = []
+    deliveries: list[tuple[bytes, ...]] = []
+    columns: list[tuple[Any, ...]] = []
+    places: list[int | None] = []
     for event in request.events:
         must(event.dedupe_key if len(event.dedupe_key) == dedupe.KEY_BYTES else None, "a dedupe key")
-    return Prepared(
-        request,
-        sealed,
-        tuple(must(pack_uuid(event.id), "an event's id") for event in request.events),
-        tuple(
-            tuple(must(pack_delivery(delivery.id), "a delivery's id") for delivery in event.deliveries)
-            for event in request.events
-        ),
-        mapping,
-    )
+        ids.append(must(pack_uuid(event.id), "an event's id"))
+        deliveries.append(tuple(must(pack_delivery(one.id), "a delivery's id") for one in event.deliveries))
+        subject = storable(event.subject)
+        columns.append(
+            (
+                storable(event.type),
+                storable(event.provider_type),
+                storable(event.provider_id),
+                subject,
+                event.time,
+                pack_flags(event.flags),
+                event.content,
+            )
+        )
+        places.append(None if subject is None else subject_place(subject))
+        if len(ids) % STEP_ITEMS == 0:
+            yield
+    return Prepared(request, sealed, tuple(ids), tuple(deliveries), mapping, tuple(columns), tuple(places))
 
 
 def subject_place(subject: str) -> int:
@@ -109,16 +129,15 @@ class Accepting:
         # A delivery that several events name belongs to the first of them that is new.
         placed: set[bytes] = set()
         results = []
-        for event, packed, deliveries in zip(one.request.events, one.ids, one.deliveries, strict=True):
+        for index, event in enumerate(one.request.events):
             original = originals.get(event.dedupe_key)
             if original is not None:
                 results.append(_duplicate(event, original, rows))
                 continue
-            mine = [
-                (delivery, id) for delivery, id in zip(event.deliveries, deliveries, strict=True) if id not in placed
-            ]
+            planned = zip(event.deliveries, one.deliveries[index], strict=True)
+            mine = [(delivery, id) for delivery, id in planned if id not in placed]
             placed.update(id for _, id in mine)
-            original, is_late = self._new(one, key, event, packed, mine, rows)
+            original, is_late = self._new(one, index, key, mine, rows)
             key = key or original.key
             originals[event.dedupe_key] = original
             results.append(Stored(original.id, original.sequence, duplicate=False, superseded=is_late))
@@ -130,16 +149,16 @@ class Accepting:
     def _new(
         self,
         one: Prepared,
+        index: int,
         request_key: int,  # 0: this is the first one stored, and its key becomes the request's
-        event: NewEvent,
-        packed: bytes,
         deliveries: Sequence[tuple[NewDelivery, bytes]],
         rows: _Rows,
     ) -> tuple[_Original, bool]:
         """The event, and whether it came too late: a later state of its subject was stored before."""
         take, request = self._positions.take, one.request
+        event, packed, columns = request.events[index], one.ids[index], one.columns[index]
         key, sequence = take("event"), take("sequence", request.source)
-        subject = storable(event.subject)
+        subject: str | None = columns[_SUBJECT]
         standing = None if subject is None else event.order
         peak = None if subject is None or standing is None else rows.peaks.raised((request.source, subject), standing)
         rows.events.append(
@@ -151,13 +170,7 @@ class Accepting:
                 request.source,
                 sequence,
                 request.received_at,
-                storable(event.type),
-                storable(event.provider_type),
-                storable(event.provider_id),
-                subject,
-                event.time,
-                pack_flags(event.flags),
-                event.content,
+                *columns,
                 standing,
                 peak,
                 one.mapping,
@@ -165,8 +178,7 @@ class Accepting:
                 event.final,
             )
         )
-        place = None if subject is None else subject_place(subject)
-        rows.fresh.append(Fresh(key, event.dedupe_key, packed, request.received_at // _DAY, place))
+        rows.fresh.append(Fresh(key, event.dedupe_key, packed, request.received_at // _DAY, one.places[index]))
         for delivery, delivery_id in deliveries:
             due_at = delivery.due_at if delivery.lease_until is None else delivery.lease_until
             rows.deliveries.append(
@@ -188,12 +200,11 @@ def _ordered(
 ) -> Iterator[tuple[int, tuple[SourceId, str]]]:
     """The subjects of the new events that have an order."""
     for one in batch:
-        for event in one.request.events:
+        for event, columns, place in zip(one.request.events, one.columns, one.places, strict=True):
             if event.order is None or event.dedupe_key in originals:
                 continue
-            subject = storable(event.subject)
-            if subject is not None:
-                yield subject_place(subject), (one.request.source, subject)
+            if place is not None:
+                yield place, (one.request.source, columns[_SUBJECT])
 
 
 def _duplicate(event: NewEvent, original: _Original, rows: _Rows) -> Stored:

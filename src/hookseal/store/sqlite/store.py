@@ -23,7 +23,9 @@ from hookseal.ids import new_delivery_id
 from hookseal.model import DeliveryId, EndpointId, EventId, MappingRevision, RefusalId, SourceId
 from hookseal.probe import Step
 from hookseal.sealing import Keyring, Sealer
+from hookseal.steps import finish, finish_in_turns
 from hookseal.store.claiming import in_turns
+from hookseal.store.encrypting import Encrypting
 from hookseal.store.mappings import Mappings
 from hookseal.store.packing import FOREVER, SealedRefusal, SealedRequest, must, pack, pack_uuid
 from hookseal.store.port import (
@@ -55,7 +57,7 @@ from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
 from hookseal.store.rows import PROBE_SHELF, kept_label, refusal_label, request_label, standing_value
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import expiring, keeping, leasing, mapping, quarantining, rewrapping, suspects
-from hookseal.store.sqlite.accepting import Accepting, prepare
+from hookseal.store.sqlite.accepting import Accepting, Prepared, prepare
 from hookseal.store.sqlite.checkpoint import BOUND_PAGES, START_PAGES, Checkpointer, begin_log_anew
 from hookseal.store.sqlite.connection import (
     check_library,
@@ -82,6 +84,7 @@ from hookseal.store.sqlite.recent import Recent
 from hookseal.store.sqlite.replaying import SLICE, NewDeliveryId, Replaying, ReplaySlice
 from hookseal.store.sqlite.room import RESERVE_BYTES, Room
 from hookseal.store.sqlite.writer import Handler, Writer
+from hookseal.store.waiting import LARGE_EVENTS
 
 _READERS = 2
 """For listings, replays and rotation; claims have one of their own."""
@@ -135,6 +138,8 @@ class SqliteStore:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._path = Path(path)
         self._sealer = keyring if isinstance(keyring, Sealer) else Sealer(keyring)
+        self._encrypting = Encrypting(self._sealer)
+        self._large = asyncio.Lock()
         self._clock = clock or SystemClock()
         self._vfs = vfs
         self._positions = Positions(dedupe_capacity, dedupe_max_days)
@@ -246,6 +251,7 @@ class SqliteStore:
         self._close_readers()
         self._checkpointer.stop()
         self._writer.stop()
+        self._encrypting.close()
         self._lock.release()
 
     def _close_readers(self) -> None:
@@ -268,8 +274,18 @@ class SqliteStore:
         first = must(pack_uuid(request.events[0].id) if request.events else None, "a request's first event")
         plain = pack(SealedRequest(request.headers, request.body))
         mapping = None if request.mapping is None else await self._number_of(request.mapping)
-        prepared = prepare(request, self._sealer.seal(plain, request_label(first)), mapping)
-        stored: tuple[Stored, ...] = await self._writer.submit(self._accept, prepared, len(prepared.sealed))
+        sealed = await self._encrypting.seal(plain, request_label(first))
+        if len(request.events) < LARGE_EVENTS:
+            return await self._write(finish(prepare(request, sealed, mapping)))
+        # One large request at a time: each one keeps a connection busy for a tenth of a second.
+        async with self._large:
+            return await self._write(await finish_in_turns(prepare(request, sealed, mapping)))
+
+    async def _write(self, prepared: Prepared) -> tuple[Stored, ...]:
+        is_large = len(prepared.ids) >= LARGE_EVENTS
+        stored: tuple[Stored, ...] = await self._writer.submit(
+            self._accept, prepared, len(prepared.sealed), is_large=is_large
+        )
         return stored
 
     async def assign_mapping(self, source: SourceId, mapping: MappingRevision, limit: int) -> int:
@@ -291,7 +307,7 @@ class SqliteStore:
     async def quarantine(self, refusal: Refusal) -> None:
         packed = must(pack_uuid(refusal.id), "a refusal's id")
         plain = pack(SealedRefusal(refusal.method, refusal.url, refusal.remote, refusal.headers, refusal.body))
-        sealed = self._sealer.seal(plain, refusal_label(packed))
+        sealed = await self._encrypting.seal(plain, refusal_label(packed))
         await self._writer.submit(self._quarantine, PreparedRefusal(refusal, packed, sealed), len(sealed))
 
     # --- delivering ---

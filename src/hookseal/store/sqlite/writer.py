@@ -17,7 +17,6 @@ What the handlers remember of the file follows the transaction: `keep` after a c
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -32,6 +31,7 @@ from hookseal.probe import Step
 from hookseal.store.port import Lease
 from hookseal.store.sqlite.faults import breaks_connection, concerns_all, fault_of
 from hookseal.store.sqlite.migrate import QUERIES
+from hookseal.store.waiting import Waiting
 
 log = get_logger(__name__)
 
@@ -76,6 +76,7 @@ class _Operation:
     handler: Handler
     argument: Any
     weight: int
+    is_large: bool
     future: "asyncio.Future[Any]"
     outcome: Any = None
 
@@ -112,7 +113,7 @@ class Writer:
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
         self._condition = threading.Condition()
-        self._waiting: deque[_Operation] = deque()
+        self._waiting: Waiting[_Operation] = Waiting()
         self._waiting_bytes = 0
         self._taken: Sequence[_Operation] = ()
         self._closing = False
@@ -132,15 +133,19 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="hookseal-store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, handler: Handler, argument: Any, weight: int = 0) -> "asyncio.Future[Any]":
-        """Queue one operation. weight: its bytes. StoreBusy at the bound, StoreUnavailable when nobody would write it."""
+    def submit(self, handler: Handler, argument: Any, weight: int = 0, is_large: bool = False) -> "asyncio.Future[Any]":
+        """Queue one operation. StoreBusy at the bound, StoreUnavailable when the writer has stopped.
+
+        weight    its bytes.
+        is_large  it is written in a transaction of its own, see `Waiting`.
+        """
         with self._condition:
             if self._dead is not None or self._loop is None:
                 raise StoreUnavailable(self._dead or "the store is not open")
             full = self._waiting_bytes + weight > self._max_waiting_bytes and self._waiting
             if len(self._waiting) >= self._max_waiting or full:
                 raise StoreBusy("too much is waiting to be written")
-            operation = _Operation(handler, argument, weight, self._loop.create_future())
+            operation = _Operation(handler, argument, weight, is_large, self._loop.create_future())
             self._waiting.append(operation)
             self._waiting_bytes += weight
             self._condition.notify()
@@ -171,18 +176,14 @@ class Writer:
             self._end(reason)
 
     def _take(self) -> list[_Operation]:
-        """All that waits, up to the bounds of a batch; empty when the store closes."""
+        """Return the operations of the next transaction; none when the store closes."""
         with self._condition:
             while not self._waiting:
                 if self._closing:
                     return []
                 self._condition.wait()
-            batch = [self._waiting.popleft()]
-            size = batch[0].weight
-            while self._waiting and len(batch) < MAX_BATCH and size + self._waiting[0].weight <= MAX_BATCH_BYTES:
-                size += self._waiting[0].weight
-                batch.append(self._waiting.popleft())
-            self._waiting_bytes -= size
+            batch = self._waiting.take(MAX_BATCH, MAX_BATCH_BYTES)
+            self._waiting_bytes -= sum(operation.weight for operation in batch)
             self._taken = batch
             return batch
 
