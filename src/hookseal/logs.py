@@ -44,6 +44,8 @@ _LISTEN = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}:[0-9]{1,5}", re.ASCII)
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}", re.ASCII)
 _TYPE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}", re.ASCII)
 _PLACE = re.compile(r"[A-Za-z0-9_./<>-]{1,160}:[0-9]{1,7}", re.ASCII)
+_FRAME = r"[A-Za-z0-9_./<>-]{1,160}:[0-9]{1,7}:[A-Za-z0-9_.<>]{1,80}"
+_TRACE = re.compile(rf"{_FRAME}( {_FRAME}){{0,19}}", re.ASCII)
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]{0,31}", re.ASCII)
 MESSAGE = re.compile(r"[a-z][a-z_ ,;'()-]{0,119}", re.ASCII)
 
@@ -85,6 +87,7 @@ FIELDS: Final[dict[str, re.Pattern[str] | type]] = {
     "error_code": _CODE,
     "error_at": _PLACE,
     "cause_type": _TYPE,
+    "trace": _TRACE,
     "foreign": _TYPE,
     "at": _PLACE,
 }
@@ -351,6 +354,29 @@ def place_of(trace: TracebackType | None) -> str | None:
     ours = [frame for frame in frames if frame[0].startswith(_PACKAGE)]
     file, line = (ours or frames)[-1]
     return f"{_short(file)}:{line}"
+
+
+_TRACE_FRAMES: Final = 20
+_NOT_OF_A_FRAME = re.compile(r"[^A-Za-z0-9_./<>-]", re.ASCII)
+
+
+def trace_of(trace: TracebackType | None) -> str | None:
+    """Return the frames of a traceback, the innermost last: `app/events.py:12:on_event app/customers.py:7:find`.
+
+    At most 20, the innermost ones. Places in code only: no source line, no argument and no text of an exception.
+    """
+    frames = [(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in traceback.walk_tb(trace)]
+    return (
+        " ".join(
+            f"{_plain(_short(file), 160)}:{line}:{_plain(name, 80)}" for file, line, name in frames[-_TRACE_FRAMES:]
+        )
+        or None
+    )
+
+
+def _plain(text: str, length: int) -> str:
+    """Return the end of a name, without characters that a trace may not have: users choose names of files."""
+    return _NOT_OF_A_FRAME.sub("_", text)[-length:]
 
 
 def _short(file: str) -> str:

@@ -1,6 +1,8 @@
 """Handlers of this process keep the contract of destinations."""
 
 import asyncio
+import io
+import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -9,6 +11,7 @@ from destination_contract import NOW, DestinationContract, Pair, Sample
 from hookseal.delivery.policy import POLICIES
 from hookseal.destinations.handler import HandlerDestination, endpoint_of
 from hookseal.destinations.port import Answered, Failed
+from hookseal.logs import configure
 from hookseal.model import Event
 
 
@@ -58,6 +61,56 @@ async def test_a_handler_that_raises_is_a_handler_error_and_nothing_of_what_it_r
     service = Service()
     service.will("fail")
     assert await HandlerDestination(service.handle).send(Sample().parcel(), NOW) == Failed(reason="handler_error")
+
+
+def fail_inside(subject: str) -> None:
+    raise ValueError(f"no such customer: {subject}")
+
+
+async def fail_deeper(event: Event) -> None:
+    try:
+        {}[str(event.subject)]
+    except KeyError:
+        fail_inside(str(event.payload))
+
+
+async def test_what_a_handler_raises_is_logged_with_its_traceback_and_without_values() -> None:
+    """Before, a handler that failed left `handler_error` and nothing to find the defect by."""
+    stream = io.StringIO()
+    undo = configure(stream=stream, strict=True)
+    try:
+        parcel = Sample().parcel()
+        assert await HandlerDestination(fail_deeper).send(parcel, NOW) == Failed(reason="handler_error")
+    finally:
+        undo()
+    [line] = [json.loads(text) for text in stream.getvalue().splitlines()]
+    assert (line["level"], line["event"]) == ("error", "handler raised an exception")
+    assert (line["error_type"], line["cause_type"]) == ("ValueError", "KeyError")
+    assert (line["endpoint"], line["delivery_id"]) == (parcel.endpoint, parcel.delivery)
+    assert line["event_id"] == parcel.event.id
+    outer, inner = line["trace"].split(" ")
+    assert outer.startswith("contract/test_destination_handler.py:")
+    assert outer.endswith(":fail_deeper")
+    assert inner.startswith("contract/test_destination_handler.py:")
+    assert inner.endswith(":fail_inside")
+    assert line["error_at"] == inner.rpartition(":")[0]
+    assert "customer" not in stream.getvalue()
+    assert str(parcel.event.payload) not in stream.getvalue()
+
+
+async def test_the_traceback_of_endless_recursion_is_bounded() -> None:
+    async def recurse(event: Event) -> None:
+        await recurse(event)
+
+    stream = io.StringIO()
+    undo = configure(stream=stream, strict=True)
+    try:
+        await HandlerDestination(recurse).send(Sample().parcel(), NOW)
+    finally:
+        undo()
+    [line] = [json.loads(text) for text in stream.getvalue().splitlines()]
+    assert line["error_type"] == "RecursionError"
+    assert 1 < len(line["trace"].split(" ")) <= 20
 
 
 async def opened(event: Event) -> None: ...

@@ -46,6 +46,9 @@ async def test_the_metrics_serve_as_observers_of_receiving_and_of_delivering() -
     delivering.attempted(EndpointId("core"), DELIVERY, DeliveryState.DELIVERED, None, 0.02)
     delivering.attempted(EndpointId("core"), DELIVERY, DeliveryState.PENDING, "http_503", 0.02)
     delivering.attempted(EndpointId("core"), DELIVERY, DeliveryState.PENDING, "http_500", 0.02)
+    delivering.attempted(EndpointId("core"), DELIVERY, DeliveryState.PENDING, "handler_error", 0.02)
+    delivering.ended(EndpointId("core"), DELIVERY, DeliveryState.DEAD, "worker_lost")
+    delivering.isolated(EndpointId("core"), DELIVERY)
     delivering.fenced(EndpointId("core"), DELIVERY)
     delivering.unrecorded(EndpointId("core"), DELIVERY)
     delivering.broke(None, "claiming", "RuntimeError")
@@ -61,7 +64,10 @@ async def test_the_metrics_serve_as_observers_of_receiving_and_of_delivering() -
     assert told["hookseal_conflicting_events_total", "idenfy"] == 1
     assert told["hookseal_delivery_attempts_total", "core", "delivered", "none"] == 1
     assert told["hookseal_delivery_attempts_total", "core", "pending", "http_5xx"] == 2
-    assert told["hookseal_delivery_attempt_seconds_count", "core"] == 3
+    assert told["hookseal_delivery_attempts_total", "core", "pending", "handler_error"] == 1
+    assert told["hookseal_delivery_attempt_seconds_count", "core"] == 4
+    assert told["hookseal_deliveries_ended_unattempted_total", "core", "worker_lost"] == 1
+    assert told["hookseal_delivery_isolated_attempts_total", "core"] == 1
     assert told["hookseal_delivery_results_fenced_total", "core"] == 1
     assert told["hookseal_delivery_results_unrecorded_total", "core"] == 1
     assert told["hookseal_faults_total", "claiming"] == 1

@@ -2,7 +2,8 @@
 
 A handler is an endpoint like any other, `handler:<module>.<name>`: its deliveries lie in the store, run after the answer
 was sent, and are tried again by policy when it raises. It gets events at least once, so it must bear one twice; the
-event's id is the same each time. What it raises is counted, never shown: the text of an exception may quote the event.
+event's id is the same each time. What it raises is counted and logged by type and traceback, never by its text: that may
+quote the event.
 """
 
 import re
@@ -12,7 +13,10 @@ from hookseal.clock import Instant
 from hookseal.delivery.endpoint import Endpoint
 from hookseal.delivery.policy import POLICIES, RetryPolicy
 from hookseal.destinations.port import Answered, Failed, Parcel, Sent
+from hookseal.logs import get_logger, trace_of
 from hookseal.model import EndpointId, Event
+
+log = get_logger(__name__)
 
 Handler = Callable[[Event], Awaitable[None]]
 
@@ -56,6 +60,17 @@ class HandlerDestination:
         """A handler that returns has the event; 200 stands for that in the list of attempts."""
         try:
             await self._handler(parcel.event)
-        except Exception:  # noqa: BLE001 - whatever the user's code raises is one failed try
+        except Exception as error:
+            # Without the frame of this function, so that `error_at` is a place in the user's code.
+            trace = None if error.__traceback__ is None else error.__traceback__.tb_next
+            log.error(
+                "handler raised an exception",
+                endpoint=parcel.endpoint,
+                event_id=parcel.event.id,
+                delivery_id=parcel.delivery,
+                attempt=parcel.attempt,
+                trace=trace_of(trace),
+                exc_info=error.with_traceback(trace),
+            )
             return Failed(reason=HANDLER_ERROR)
         return Answered(status=200)
