@@ -22,6 +22,11 @@ def uuid7(now: Instant, random_bytes: RandomBytes = os.urandom) -> UUID:
     return UUID(int=(milliseconds & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | noise)
 
 
+def random_63_bits(random_bytes: RandomBytes = os.urandom) -> int:
+    """Return a random integer from 1 to 2**63 - 1: a lease, and what fits the column of a signed integer."""
+    return int.from_bytes(random_bytes(8)) >> 1 or 1
+
+
 def new_event_id(now: Instant, random_bytes: RandomBytes = os.urandom) -> EventId:
     return EventId(str(uuid7(now, random_bytes)))
 

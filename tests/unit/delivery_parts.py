@@ -300,7 +300,7 @@ def stored_event(new: NewRequest, event: NewEvent, sequence: int) -> StoredEvent
 
 
 class HalfRandom(Random):
-    """Ids and leases as ever; jitter is always the same."""
+    """Jitter is always the same."""
 
     def __init__(self, jitter: float) -> None:
         super().__init__()
@@ -319,10 +319,12 @@ def make_engine(
     *,
     jitter: float = 0.5,
     normalise: Callable[[StoredEvent], Event] = normalise,
+    random: Random | None = None,
+    **options: Any,
 ) -> Engine:
-    return Engine(
-        store, endpoints, receivers, normalise=normalise, clock=clock, random=HalfRandom(jitter), observer=watch
-    )
+    """options: further arguments of the engine."""
+    dice = random or HalfRandom(jitter)
+    return Engine(store, endpoints, receivers, normalise=normalise, clock=clock, random=dice, observer=watch, **options)
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -383,3 +384,27 @@ async def test_what_waits_for_an_endpoint_that_is_gone_stays_pending_and_unlease
         assert (row.state, row.due_at, row.losses) == (PENDING, b.clock.now(), 0)
         b.receiver.gate.set()
         assert (await b.watch.told())[0].state is DELIVERED
+
+
+# --- randomness -----------------------------------------------------------------------------------------------------
+
+
+async def test_ids_and_leases_do_not_follow_from_the_source_of_jitter(tmp_path: Path) -> None:
+    """Before, who saw some ids could compute the next ones, and the leases."""
+    drawn = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        async with bench(tmp_path / folder, random=Random(1)) as b:
+            drawn.append([(one.id, one.lease) for _ in range(3) for one in b.plan()])
+    assert {id for id, _ in drawn[0]}.isdisjoint(id for id, _ in drawn[1])
+    assert {lease for _, lease in drawn[0]}.isdisjoint(lease for _, lease in drawn[1])
+
+
+async def test_ids_and_leases_come_from_the_randomness_that_is_handed_in(tmp_path: Path) -> None:
+    def ones(count: int) -> bytes:
+        return b"\xff" * count
+
+    async with bench(tmp_path, random_bytes=ones) as b:
+        [planned] = b.plan()
+        assert planned.id.endswith("b" + "f" * 15)
+        assert planned.lease == 2**63 - 1

@@ -25,6 +25,7 @@ Theory of operation
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from random import Random
@@ -39,7 +40,7 @@ from hookseal.delivery.plan import Plan
 from hookseal.delivery.policy import RetryPolicy
 from hookseal.destinations.port import Answered, Destinations, Failed, Parcel, Rejected, Sent, Stopped
 from hookseal.errors import StoreError, StoreUnavailable
-from hookseal.ids import new_delivery_id
+from hookseal.ids import RandomBytes, new_delivery_id, random_63_bits
 from hookseal.model import AttemptReason, DeliveryId, EndpointId, Event, EventId, SourceId
 from hookseal.probe import Step, reach
 from hookseal.steps import Steps, finish_in_turns
@@ -72,7 +73,8 @@ class Engine:
 
     normalise  makes the event of section 6 from what is stored; called once for each event and process, as a rule.
     read_ahead what `normalise` would do once for each request, in steps.
-    random     for jitter, ids and leases; nothing secret hangs on it.
+    random        for jitter, which needs no secrecy.
+    random_bytes  for ids of deliveries and for leases. From the operating system: receivers see the ids.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Engine:
         read_ahead: ReadAhead | None = None,
         clock: Clock,
         random: Random,
+        random_bytes: RandomBytes = os.urandom,
         observer: Observer | None = None,
     ) -> None:
         self._store = store
@@ -93,6 +96,7 @@ class Engine:
         self._reading_ahead = asyncio.Lock()
         self._clock = clock
         self._random = random
+        self._random_bytes = random_bytes
         self._observer: Observer = Silence() if observer is None else observer
         self._plan = Plan(())
         self._lanes: dict[EndpointId, Lane] = {}
@@ -147,13 +151,13 @@ class Engine:
         return delivery
 
     def _new(self, lane: Lane, now: Instant) -> NewDelivery:
-        endpoint, delivery = lane.endpoint.id, new_delivery_id(now, self._random.randbytes)
+        endpoint, delivery = lane.endpoint.id, new_delivery_id(now, self._random_bytes)
         # If older work waits in the store, stand in line behind it. During an isolated attempt nothing else is leased.
         if not self._running or self._isolation.is_active or lane.more or lane.room == 0:
             return NewDelivery(id=delivery, endpoint=endpoint, due_at=now)
         lane.reserved += 1
         until = plus(now, LEASE_S)
-        lease = Lease(self._random.getrandbits(63) or 1)
+        lease = Lease(random_63_bits(self._random_bytes))
         return NewDelivery(id=delivery, endpoint=endpoint, due_at=until, lease=lease, lease_until=until)
 
     def stored(self, event: StoredEvent, deliveries: Sequence[NewDelivery]) -> None:

@@ -5,6 +5,7 @@ the part's own affair. A gateway is an ASGI app: `/in/…` goes to the receiving
 mounted in an app of the user's own, where handlers (`on`) take events in the same process.
 """
 
+import os
 import random
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,6 +29,7 @@ from hookseal.egress.client import GuardedClient
 from hookseal.egress.policy import EgressPolicy
 from hookseal.egress.port import Egress
 from hookseal.errors import CannotDecide, ConfigurationError, StoreUnavailable
+from hookseal.ids import RandomBytes
 from hookseal.logs import get_logger
 from hookseal.manage.change_feed import ChangeFeed
 from hookseal.manage.configuration import load
@@ -81,7 +83,7 @@ class Gateway:
 
     settings  a configuration file, or settings made in code.
     dev       the API is open to programs of this machine when no key is configured.
-    Parts that tests hand in: clock, random (jitter and ids of deliveries), egress.
+    Parts that tests hand in: clock, random (jitter), random_bytes (ids of deliveries, leases), egress.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Gateway:
         dev: bool = False,
         clock: Clock | None = None,
         random: random.Random | None = None,
+        random_bytes: RandomBytes = os.urandom,
         egress: Egress | None = None,
     ) -> None:
         self.settings = settings if isinstance(settings, Settings) else load(Path(settings), dev=dev)
@@ -99,6 +102,7 @@ class Gateway:
         # A clock that is given may show any time, so that nothing of the world contradicts it.
         self.time = TimeSource(self._clock, compare=clock is None and self.settings.server.check_clock)
         self._random = random or _system_random()
+        self._random_bytes = random_bytes
         self._given_egress = egress
         self._handlers: dict[EndpointId, tuple[Endpoint, Handler]] = {}
         self._stack: AsyncExitStack | None = None
@@ -225,6 +229,7 @@ class Gateway:
                 read_ahead=read.read_ahead,
                 clock=self._clock,
                 random=self._random,
+                random_bytes=self._random_bytes,
                 observer=Told(self.metrics),
             )
             key_sets = KeySets(timing.dated(egress, Evidence.KEY_SET), self._clock, fetched=self._key_set_fetched)
@@ -558,4 +563,4 @@ def _is_address(host: str) -> bool:
 
 
 def _system_random() -> random.Random:
-    return random.Random()  # noqa: S311 - jitter and ids; nothing secret hangs on it
+    return random.Random()  # noqa: S311 - for jitter, which needs no secrecy

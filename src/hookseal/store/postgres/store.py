@@ -20,7 +20,7 @@ from typing import ClassVar
 from hookseal import probe
 from hookseal.clock import Clock, Instant, SystemClock
 from hookseal.errors import StoreUnavailable
-from hookseal.ids import new_delivery_id
+from hookseal.ids import new_delivery_id, random_63_bits
 from hookseal.model import DeliveryId, EndpointId, EventId, MappingRevision, RefusalId, SourceId
 from hookseal.probe import Step
 from hookseal.sealing import Keyring, Sealer
@@ -77,7 +77,7 @@ _NAMED_AT_ONCE = 1000
 
 
 def _random_lease() -> Lease:
-    return Lease(secrets.randbelow(2**63 - 1) + 1)
+    return Lease(random_63_bits())
 
 
 class PostgresStore:

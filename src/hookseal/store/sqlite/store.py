@@ -19,7 +19,7 @@ import apsw
 from hookseal import probe
 from hookseal.clock import Clock, Instant, SystemClock
 from hookseal.errors import StoreError, StoreUnavailable
-from hookseal.ids import new_delivery_id
+from hookseal.ids import new_delivery_id, random_63_bits
 from hookseal.model import DeliveryId, EndpointId, EventId, MappingRevision, RefusalId, SourceId
 from hookseal.probe import Step
 from hookseal.sealing import Keyring, Sealer
@@ -93,7 +93,7 @@ _NAMED_AT_ONCE = 64
 
 
 def _random_lease() -> Lease:
-    return Lease(secrets.randbelow(2**63 - 1) + 1)
+    return Lease(random_63_bits())
 
 
 class SqliteStore:
