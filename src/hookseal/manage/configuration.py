@@ -19,6 +19,8 @@ from hookseal.settings.kinds import host_and_port
 from hookseal.settings.reading import COMMAND_LINE, key_of
 from hookseal.settings.table import Section
 
+_DAY_S = 86_400
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
@@ -73,6 +75,7 @@ def judge(
 class _Rules:
     def __init__(self, place: str, settings: Settings, faults: list[ConfigurationError], warnings: list[str]) -> None:
         self.place = place
+        self.has_flawed_sources = any(fault.key.startswith(f"[[{Section.SOURCE}]]") for fault in faults)
         self.settings = settings
         self.faults = faults
         self.warnings = warnings
@@ -80,6 +83,8 @@ class _Rules:
     def judge(self) -> None:
         self._judge_server()
         egress = self._egress()
+        if not self.settings.sources and not self.has_flawed_sources:
+            self._warn("[[source]]", "there is none; requests are received only for sources made through the API")
         for source in self.settings.sources:
             self._judge_source(source, egress)
         for endpoint in self.settings.endpoints:
@@ -104,6 +109,8 @@ class _Rules:
                 self._fault("[store] keyring", "write file:PATH, or a keyring of `kid:base64 of 32 bytes` a line")
         if any(network.endswith("/0") for network in server.trusted_proxies):
             self._warn("[server] trusted_proxies", "lets anyone say what his address is; name your proxies only")
+        if store.retain_metadata_days < store.retain_days:
+            self._warn("[store] retain_metadata_days", "is shorter than retain_days, which counts; make it as long")
         if store.dedupe_days < store.retain_days:
             self._warn("[store] dedupe_days", "is shorter than retain_days; repeated requests become new events early")
 
@@ -127,6 +134,9 @@ class _Rules:
             self._fault(name if name.startswith("[") else key(name), remedy)
         for name, warning in registration.source_warnings(source):
             self._warn(key(name), warning)
+        dedupe_s = self.settings.store.dedupe_days * _DAY_S
+        if source.max_age_s is not None and source.max_age_s > dedupe_s:
+            self._warn(key("max_age_s"), "is longer than [store] dedupe_days; an old request again becomes a new event")
 
     def _judge_endpoint(self, endpoint: EndpointSettings, egress: EgressPolicy) -> None:
         key = partial(key_of, Section.ENDPOINT, which=endpoint.id)
@@ -136,7 +146,7 @@ class _Rules:
         ]
         for name, remedy in faults:
             self._fault(key(name), remedy)
-        for name, warning in registration.warnings(endpoint, settings.sources) if not faults else ():
+        for name, warning in registration.warnings(endpoint, settings.sources, egress) if not faults else ():
             self._warn(key(name), warning)
 
     def _fault(self, key: str, remedy: str) -> None:

@@ -17,6 +17,7 @@ from hookseal.destinations.formats import Format
 from hookseal.destinations.signing import signer
 from hookseal.egress.policy import EgressPolicy, Refusal
 from hookseal.errors import CatalogueError, ConfigurationError
+from hookseal.model import EventType
 from hookseal.receive.own_events import OWN_SOURCE
 from hookseal.settings import EndpointSettings, SourceSettings
 from hookseal.settings.kinds import is_network
@@ -55,6 +56,21 @@ def source_warnings(row: SourceSettings) -> Iterator[tuple[str, str]]:
     """Key and sentence of what is possible and probably not meant."""
     if row.secrets and row.provider in catalogue.ids() and not catalogue.provider(row.provider).secret.label:
         yield "secrets", f"are not used; {catalogue.provider(row.provider).name} has no shared secret"
+    if row.provider in catalogue.ids() and _takes_any_client(catalogue.provider(row.provider), row):
+        yield (
+            "options",
+            "take a token of any application of the issuer's tenant; name `authorized_party` or `roles`, too",
+        )
+
+
+def _takes_any_client(provider: Provider, row: SourceSettings) -> bool:
+    """Whether a token needs no more than issuer and audience: any client of the tenant can have such a one made."""
+    limits = provider.options.keys() & {"authorized_party", "roles"}
+    try:
+        values = provider.settled(row.options)
+    except ConfigurationError:  # a fault, and said as one
+        return False
+    return provider.scheme_kind == "jwt_bearer" and bool(limits) and not any(values.get(name) for name in limits)
 
 
 def _proof(
@@ -113,14 +129,33 @@ def judge(
     yield from _signing(row, sources)
 
 
-def warnings(row: EndpointSettings, sources: Sequence[SourceSettings]) -> Iterator[tuple[str, str]]:
+def warnings(
+    row: EndpointSettings, sources: Sequence[SourceSettings], egress: EgressPolicy
+) -> Iterator[tuple[str, str]]:
     """Key and sentence of what is possible and probably not meant. The row has no faults."""
+    if _is_refused_localhost(row.url, egress):
+        yield "url", "localhost is this machine, which egress refuses to call; add 127.0.0.0/8 to [egress] allow"
+    if OWN_SOURCE not in row.sources:  # the types of published events are free
+        for number, glob in enumerate(row.types):
+            if not any(fnmatchcase(known, glob) for known in EventType):
+                yield f"types[{number}]", f"no event of a provider has such a type; {nearest(glob, [*EventType])}"
     known = {OWN_SOURCE, *(source.id for source in sources)}
     for number, name in enumerate(row.sources):
         if not set(name) & set("*?[") and name not in known:
             yield f"sources[{number}]", "no [[source]] has this id"
     if row.acting_as is not None and "signing" not in row.given and presets.settled(row).signing.scheme == "none":
         yield "signing", f"is missing; {row.acting_as} also sends unsigned, so nothing sent here is signed"
+
+
+def _is_refused_localhost(url: str, egress: EgressPolicy) -> bool:
+    """Whether the host is a name for this machine (RFC 6761) and none of its addresses may be called."""
+    target = egress.judge_url(url)
+    if isinstance(target, Refusal):
+        return False
+    name = target.host.rstrip(".")
+    if name != "localhost" and not name.endswith(".localhost"):
+        return False
+    return all(egress.judge_address(address, target.port) is not None for address in ("127.0.0.1", "::1"))
 
 
 def _signing(row: EndpointSettings, sources: Sequence[SourceSettings]) -> Iterator[tuple[str, str]]:

@@ -323,7 +323,7 @@ class Registrations:
     def _warnings(self, row: Row) -> tuple[tuple[str, str], ...]:
         if isinstance(row, SourceSettings):
             return tuple(registration.source_warnings(row))
-        return tuple(registration.warnings(row, self.sources))
+        return tuple(registration.warnings(row, self.sources, self._egress))
 
     # --- secrets of our making --------------------------------------------------------------------------------------
 

@@ -26,6 +26,31 @@ COMMAND_LINE = "command line"
 ENVIRONMENT = "environment"
 
 _MAX_FILE_BYTES = 1_048_576
+# How messages of `tomllib` begin, and what to do. https://github.com/python/cpython/blob/3.13/Lib/tomllib/_parser.py
+_SYNTAX = {
+    "Expected '=' after a key": "a key needs `=` and a value behind it",
+    "Expected ']' at the end of a table": "close the table's name with a bracket, as in [server]",
+    "Expected ']]' at the end of an array": "close the table's name with two brackets, as in [[source]]",
+    "Expected newline or end of document": "only a comment may follow a value on its line; is a quotation mark missing?",
+    "Unterminated string": "a text is not closed; put a quotation mark at its end",
+    "Illegal character": "a text is not closed on its line, or has a control character; put a quotation mark at its end",
+    "Unclosed array": "a list is not closed; put commas between its items and a bracket at its end",
+    "Unclosed inline table": "a table in braces is not closed; put commas between its keys and a brace at its end",
+    "Invalid value": "there is no value; put text in quotation marks, and close a list with a bracket",
+    "Invalid date or datetime": "this is no date; put text in quotation marks",
+    "Invalid initial character for a key part": "a key begins with a letter, a digit, `-`, `_` or a quotation mark",
+    "Invalid statement": "a line begins with a key, a table in brackets or `#`; is there an odd character?",
+    "Found invalid character": "a control character; remove it",
+    "Unescaped": "a backslash begins an escape here; write two, or put the text in single quotation marks",
+    "Invalid hex value": "an escape with too few hexadecimal digits",
+    "Escaped character is not": "an escape that stands for no character",
+    "Cannot overwrite a value": "this key or table stands there twice",
+    "Cannot declare": "this table stands there twice",
+    "Cannot redefine": "this name is a table and a list of tables, or stands there twice",
+    "Cannot mutate": "a table in braces cannot be added to, or stands there twice",
+    "Duplicate inline table key": "this key stands there twice",
+    "Exceeds the limit": "a number has too many digits",
+}
 _POSITION = re.compile(r"\(at ([a-z0-9 ,]+)\)\Z")
 
 
@@ -112,9 +137,14 @@ def _document(file: Path, named: bool) -> tuple[dict[str, Any], int]:
     except RecursionError:
         raise Unfit("it is nested too deeply; write plain tables") from None
     except ValueError as error:
-        # The parser's own words may quote the line, and the line may be a secret: keep the position only.
-        found = _POSITION.search(str(error))
-        raise Unfit(f"it is not TOML{f' at {found[1]}' if found else ''}; correct the syntax there") from None
+        raise Unfit(_syntax_error(str(error))) from None
+
+
+def _syntax_error(message: str) -> str:
+    """Say what is wrong in words of ours: the parser's may quote the line, and the line may be a secret."""
+    found = _POSITION.search(message)
+    what = next((words for start, words in _SYNTAX.items() if message.startswith(start)), "the syntax is wrong")
+    return f"it is not TOML{f' at {found[1]}' if found else ''}: {what}"
 
 
 class _Reader:

@@ -7,6 +7,7 @@ refused, with the command that mends it. No message here holds any part of a sec
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,10 @@ from hookseal.settings.model import ENV, FILE
 SHORT_BYTES = 16
 MAX_SECRET_BYTES = 65_536
 
+# $X, ${X}, $(command), %X%, {{ x }}, and `env:` or `file:` in another case.
+_UNEXPANDED = re.compile(
+    rb"\$[A-Za-z_][A-Za-z0-9_]*|\$\{.*\}|\$\(.*\)|%[A-Za-z_][A-Za-z0-9_]*%|\{\{.*\}\}|(?i:env|file):.*", re.DOTALL
+)
 _BOM = "\ufeff"
 
 
@@ -58,6 +63,8 @@ def secret_bytes(text: str, desk: Desk) -> bytes:
         if desk.exposed:
             desk.warnings.append("stands in a file that everyone can read; `chmod 600` it, or write env:NAME")
     _refuse_blank(secret, place)
+    if _UNEXPANDED.fullmatch(secret):
+        desk.warnings.append("looks like a variable that nothing has expanded; write env:NAME")
     if len(secret) < SHORT_BYTES:
         desk.warnings.append(f"is shorter than {SHORT_BYTES} bytes, which can be guessed; use a longer one")
     return secret
