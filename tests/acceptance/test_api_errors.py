@@ -263,6 +263,21 @@ async def test_a_release_takes_no_body_with_members(tmp_path: Path) -> None:
         checked(*await api.ask(path, "POST", data=b"x", headers={"Content-Type": "text/plain"}), 415)
 
 
+@pytest.mark.parametrize("framing", ["Content-Length: 99\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\nff\r\n{"])
+async def test_a_body_that_is_cut_off_is_a_problem(tmp_path: Path, framing: str) -> None:
+    """The server answered 500 in plain text when the application ended without an answer."""
+    async with served(tmp_path) as api:
+        url = urlsplit(api.url)
+        reader, writer = await asyncio.open_connection(url.hostname, url.port)
+        head = f"POST /api/v1/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n"
+        writer.write((head + "Content-Type: application/json\r\n" + framing).encode())
+        writer.write_eof()
+        received = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        assert received.startswith(b"HTTP/1.1 408 ")
+        assert b"application/problem+json" in received
+
+
 async def test_a_body_that_never_comes_is_408(tmp_path: Path) -> None:
     async with served(tmp_path, body_timeout_s=0.05) as api:
         address = urlsplit(api.url)

@@ -119,7 +119,10 @@ class _Rim:
                 await self._app(scope, receive, send_with_headers)
                 return
         except ClientDisconnect:
-            return
+            if has_begun:
+                return
+            # The client may have ended its side only. Without an answer the server would send 500 in plain text.
+            refused = problem(ProblemCode.BODY_TIMEOUT, headers={"Connection": "close"})
         except Exception as error:
             if has_begun:
                 raise

@@ -74,7 +74,7 @@ _WORDS: Mapping[ProblemCode, tuple[int, str]] = {
     ProblemCode.FOREIGN_ORIGIN: (403, "Without an API key the management API answers this machine only"),
     ProblemCode.NOT_FOUND: (404, "There is no such thing"),
     ProblemCode.METHOD_NOT_ALLOWED: (405, "This method is not offered here"),
-    ProblemCode.BODY_TIMEOUT: (408, "The body took too long to arrive"),
+    ProblemCode.BODY_TIMEOUT: (408, "The body did not arrive completely in time"),
     ProblemCode.STILL_REFUSED: (409, "The request is refused with today's secrets, too"),
     ProblemCode.SOURCE_GONE: (409, "The source of the request is configured no more"),
     ProblemCode.CONFLICT: (409, "This does not go with how things stand"),
