@@ -18,6 +18,7 @@ from hookseal.api.app import create_app
 from hookseal.api.health import Check
 from hookseal.api.metrics import Metrics
 from hookseal.clock import GivenClock, Instant, from_unix, plus
+from hookseal.destinations.issuer import IssuerRotation, KeptIssuer
 from hookseal.egress.client import GuardedClient
 from hookseal.egress.policy import EgressPolicy
 from hookseal.ids import new_delivery_id, new_event_id, new_refusal_id
@@ -270,6 +271,12 @@ async def served(
         keyfile = folder / "hookseal.key"
         keyfile.write_text(KEYRING.dump())
         keyfile.chmod(0o600)
+
+        async def rotate_issuer() -> IssuerRotation:
+            issuer = KeptIssuer(store, clock, key_days=90)
+            await issuer.open(make=True)
+            return await issuer.rotate()
+
         management = Management(
             store,
             sources=SOURCES,
@@ -280,6 +287,7 @@ async def served(
             public_url="https://hooks.example.com",
             wake=lambda: woken.append(None),
             rotation=KeyRotation(store, keyfile, clock, is_shared=False),
+            rotate_issuer=rotate_issuer,
             publish=Publisher(store, Unplanned(), clock, metrics).publish,
             test_call=ProviderTestCall("zignsec", lambda: (), GuardedClient(EgressPolicy()), clock),
         )

@@ -1,13 +1,22 @@
-"""The keys that seal the store, over HTTP: which there are, a new one, and the end of old ones. Never a key itself."""
+"""The keys that seal the store, over HTTP: which there are, a new one, and the end of old ones. Never a key itself.
+
+The key of our own issuer of tokens is rotated here, too.
+"""
+
+from collections.abc import Awaitable, Callable
 
 from hookseal.api.operation import Answer, Body, Call, Document, Faulty, Operation
 from hookseal.api.problem import Fault
 from hookseal.api.schemas import ref
+from hookseal.clock import rfc3339
+from hookseal.destinations.issuer import IssuerRotation
 from hookseal.manage.rotation import KeyRotation
 from hookseal.model import Json
 
+RotateIssuer = Callable[[], Awaitable[IssuerRotation]]
 
-def operations(rotation: KeyRotation, path: str) -> tuple[Operation, ...]:
+
+def operations(rotation: KeyRotation, rotate_issuer: RotateIssuer, path: str) -> tuple[Operation, ...]:
     async def list_keys(call: Call) -> Answer:
         keys: list[Json] = [
             {"id": key.id, "fingerprint": key.fingerprint, "active": key.is_active, "values": key.values}
@@ -23,6 +32,10 @@ def operations(rotation: KeyRotation, path: str) -> tuple[Operation, ...]:
 
     async def prune(call: Call) -> Answer:
         return Document({"dropped": list(await rotation.prune())})
+
+    async def rotate_key_of_issuer(call: Call) -> Answer:
+        done = await rotate_issuer()
+        return Document({"id": done.id, "new": done.is_new, "signs_at": rfc3339(done.signs_at)}, status=202)
 
     return (
         Operation(
@@ -51,6 +64,16 @@ def operations(rotation: KeyRotation, path: str) -> tuple[Operation, ...]:
             handler=prune,
             body=Body(_nothing),
             schema=ref("Pruned"),
+        ),
+        Operation(
+            name="rotateIssuerKey",
+            method="POST",
+            path=f"{path}/issuer/rotate",
+            summary="Publishes a new key of our own issuer of tokens, which signs a day later.",
+            handler=rotate_key_of_issuer,
+            body=Body(_nothing),
+            status=202,
+            schema=ref("IssuerRotated"),
         ),
     )
 

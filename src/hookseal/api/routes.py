@@ -41,7 +41,11 @@ def operations(
         *_quarantine(management),
         *registrations.operations(management, PREFIX),
         visual_signatures.operation(management, f"{PREFIX}/visual-signatures"),
-        *(() if management.rotation is None else keys.operations(management.rotation, f"{PREFIX}/keys")),
+        *(
+            ()
+            if management.rotation is None
+            else keys.operations(management.rotation, management.rotate_issuer, f"{PREFIX}/keys")
+        ),
         provider_test_call.operation(management),
         _openapi(document),
         *_health(health),

@@ -356,6 +356,7 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Key": _closed({"id": _STRING, "fingerprint": _STRING, "active": _BOOLEAN, "values": _COUNT}),
     "Rotated": _closed({"active": _STRING, "new": _BOOLEAN}),
+    "IssuerRotated": _closed({"id": _STRING, "new": _BOOLEAN, "signs_at": _TIME}),
     "Pruned": _closed({"dropped": _STRINGS}),
     "Health": _closed(
         {

@@ -11,6 +11,8 @@ from hookseal.cli.operate import AsJson, Key, Url
 
 if TYPE_CHECKING:
     from hookseal.manage.rotation import KeyRotation
+    from hookseal.settings import Settings
+    from hookseal.store.port import Store
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +27,9 @@ def keys(
     key: Key = None,
     config: Config = None,
     data: Data = None,
+    issuer: Annotated[
+        bool, typer.Option("--issuer", help="rotate: the key that signs tokens, in place of the key that seals.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """List the keys that seal the store; seal under a new one from now on; drop those that seal nothing any more.
@@ -38,12 +43,34 @@ def keys(
             pass
         case _:
             misuse("keys: give `list`, `rotate` or `prune`")
+    if issuer:
+        if what != "rotate":
+            misuse("keys: --issuer goes with `rotate` only")
+        _rotate_issuer(url, key, config, data, json)
+        return
     if url is not None:
         there = gateway(url, key)
         done = there.get("keys") if what == "list" else there.post(f"keys/{what}")
     else:
         done = _here(config, data, _WORK[what])
     _tell(what, done, json)
+
+
+def _rotate_issuer(url: str | None, key: str | None, config: Config, data: Data, as_json: bool) -> None:
+    from hookseal.cli.printing import print_json, say
+    from hookseal.cli.remote import gateway
+
+    done = (
+        gateway(url, key).post("keys/issuer/rotate")
+        if url is not None
+        else _at_store(config, data, _rotate_issuer_here)
+    )
+    if as_json:
+        print_json(done)
+    elif done["new"]:
+        say(f"{done['id']} is published now, and signs from {done['signs_at']}")
+    else:
+        say(f"{done['id']} is published already, and signs from {done['signs_at']}; no other key was made")
 
 
 def _tell(what: str, done: dict[str, Any], as_json: bool) -> None:
@@ -93,8 +120,34 @@ _WORK: dict[str, Callable[["KeyRotation"], Awaitable[dict[str, Any]]]] = {
 
 def _here(config: Config, data: Data, work: Callable[["KeyRotation"], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
     from hookseal.clock import SystemClock
-    from hookseal.manage.configuration import judge
     from hookseal.manage.rotation import KeyRotation
+
+    async def rotated(store: "Store", settings: "Settings") -> dict[str, Any]:
+        row = settings.store
+        rotation = KeyRotation(store, row.key_path, SystemClock(), is_shared=not row.is_embedded)
+        try:
+            return await work(rotation)
+        finally:
+            await rotation.stop()
+
+    return _at_store(config, data, rotated)
+
+
+async def _rotate_issuer_here(store: "Store", settings: "Settings") -> dict[str, Any]:
+    from hookseal.clock import SystemClock, rfc3339
+    from hookseal.destinations.issuer import KeptIssuer
+
+    issuer = KeptIssuer(store, SystemClock(), key_days=settings.server.issuer_key_days)
+    await issuer.open(make=False)
+    done = await issuer.rotate()
+    return {"id": done.id, "new": done.is_new, "signs_at": rfc3339(done.signs_at)}
+
+
+def _at_store(
+    config: Config, data: Data, work: Callable[["Store", "Settings"], Awaitable[dict[str, Any]]]
+) -> dict[str, Any]:
+    """Open the store here, do the work, and close it."""
+    from hookseal.manage.configuration import judge
     from hookseal.sealing import Keyring
     from hookseal.store.keyfile import read
     from hookseal.store.postgres import PostgresStore
@@ -103,18 +156,15 @@ def _here(config: Config, data: Data, work: Callable[["KeyRotation"], Awaitable[
     judgement = judge(config, data=data)
     if judgement.faults or judgement.settings is None:
         raise judgement.faults[0]
-    row = judgement.settings.store
+    settings = judgement.settings
+    row = settings.store
     keyring = Keyring.parse(row.keyring) if row.key_path is None else read(row.key_path)
 
     async def run() -> dict[str, Any]:
         store = SqliteStore(row.path, keyring) if row.is_embedded else PostgresStore(row.url, keyring)
         await store.open()
         try:
-            rotation = KeyRotation(store, row.key_path, SystemClock(), is_shared=not row.is_embedded)
-            try:
-                return await work(rotation)
-            finally:
-                await rotation.stop()
+            return await work(store, settings)
         finally:
             await store.close()
 

@@ -58,6 +58,15 @@ def signs_with_tokens(scheme: str) -> bool:
     return scheme in catalogue.ids() and catalogue.provider(scheme).scheme_kind == "jwt_bearer"
 
 
+def tenant_of(signing: SigningSettings) -> str | None:
+    """Return the tenant that tokens name, None where the scheme signs no tokens. ConfigurationError as `signer`."""
+    if not signs_with_tokens(signing.scheme):
+        return None
+    scheme = signer(signing)
+    tenant = getattr(scheme, "tenant", "") or getattr(scheme, "token", {}).get("tid")
+    return None if tenant is None else str(tenant)
+
+
 def _token_signer(provider: Provider, signing: SigningSettings, place: str) -> Scheme:
     """A tenant of one's own stands in the issuer's URL, too, unless that is given."""
     if signing.secrets:

@@ -85,6 +85,10 @@ class ChangeFeed:
             raise StoreUnavailable("the gateway stops")
         look.result()
 
+    def view_age_s(self) -> float:
+        """Return how long ago this node was certain to know what the store keeps."""
+        return self._clock.monotonic() - self.looked_at if self._shared else 0.0
+
     async def _look_in_turn(self) -> None:
         if self._current is not None:
             await asyncio.wait((self._current,))

@@ -12,6 +12,7 @@ from typing import TypeVar
 from hookseal.clock import Clock, Instant
 from hookseal.delivery.endpoint import Endpoint
 from hookseal.delivery.endpoint import build as build_endpoint
+from hookseal.destinations.issuer import IssuerRotation
 from hookseal.destinations.port import Destination
 from hookseal.destinations.subscriptions import Subscription
 from hookseal.errors import CannotDecide, Conflict, Invalid, NotFound
@@ -100,12 +101,13 @@ class Management:
         test_call: ProviderTestCall | None = None,
         rotation: KeyRotation | None = None,
         suspended: Callable[[EndpointId], Endpoint | None] = lambda endpoint: None,
+        rotate_issuer: Callable[[], Awaitable[IssuerRotation]] | None = None,
     ) -> None:
         """handlers: the endpoints that are functions of this process.
 
         consent: where an endpoint with a handshake stands; None for any other.
         registrations: in place of `sources` and `endpoints`, which are then not looked at.
-        publish, tryouts, destination_of, test_call: without them CannotDecide is all that is said.
+        publish, tryouts, destination_of, test_call, rotate_issuer: without them CannotDecide is all that is said.
         suspended: an endpoint that this version cannot read, as the delivery engine has it; None for any other.
         wake: tells the delivery engine of this process that something has become due.
         """
@@ -126,6 +128,7 @@ class Management:
         self._destination_of = destination_of
         self._test_call = test_call
         self._suspended = suspended
+        self._rotate_issuer = rotate_issuer
 
     def now(self) -> Instant:
         """The time as everything here takes it."""
@@ -313,6 +316,12 @@ class Management:
         if self._test_call is None:
             raise CannotDecide("nothing is sent from here")
         return self._test_call
+
+    async def rotate_issuer(self) -> IssuerRotation:
+        """Let another key of our own issuer follow. Invalid where it has none."""
+        if self._rotate_issuer is None:
+            raise CannotDecide("nothing is sent from here")
+        return await self._rotate_issuer()
 
     async def publish(self, event: OwnEvent, idempotency_key: str | None) -> Published:
         """Conflict when the key was used for another event."""

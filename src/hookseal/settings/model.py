@@ -65,6 +65,7 @@ class ServerSettings(ChecksLists):
     leave_s: float = 0.5
     drain_s: float = 10.0
     check_clock: bool = True
+    issuer_key_days: int = 90
 
     @property
     def head_timeout_s(self) -> float:

@@ -177,6 +177,14 @@ ROWS: Final[tuple[Row, ...]] = (
         "Compares this machine's clock with the database, the hosts that are called, the store and the release date. "
         "False if this clock is right and they are wrong.",
     ),
+    Row(
+        _S,
+        "issuer_key_days",
+        Whole(1, 3650),
+        "After how many days of signing the key of our own issuer of tokens is followed by another. A new key is published "
+        "a day before it signs.",
+        "days",
+    ),
     Row(_D, "url", StoreUrl(), "The store. A relative path counts from the configuration file."),
     Row(
         _D,

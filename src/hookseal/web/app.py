@@ -22,6 +22,7 @@ from hookseal.delivery.endpoint import Endpoint
 from hookseal.delivery.endpoint import build as build_endpoint
 from hookseal.delivery.engine import Engine
 from hookseal.destinations.handler import Handler, endpoint_of
+from hookseal.destinations.issuer import NAMESPACE as ISSUER_KEYS
 from hookseal.destinations.issuer import KeptIssuer
 from hookseal.destinations.registry import destinations
 from hookseal.destinations.subscriptions import State, Subscription, Subscriptions
@@ -59,7 +60,7 @@ from hookseal.store.postgres import PostgresStore
 from hookseal.store.sqlite import SqliteStore
 from hookseal.time_source import EarliestClock, Evidence, TimeSource
 from hookseal.web.live import Live, Parts
-from hookseal.web.publishing import Publishing, is_published
+from hookseal.web.publishing import KeySet, Publishing, is_published
 from hookseal.web.receiving import PREFIX, Limits, Receive, Receiving, Scope, Send, own_path, respond
 from hookseal.web.server import parse_listen
 from hookseal.web.store_probe import StoreProbe
@@ -204,7 +205,10 @@ class Gateway:
             timing = Timing(self.time, store, self._clock, lambda: key_sets.refresh())
             await timing.open()
             dated = timing.dated(egress, Evidence.ENDPOINT)
-            issuer = KeptIssuer(store)
+            feed = ChangeFeed(store, self._clock, shared=not self.settings.store.is_embedded)
+            issuer = KeptIssuer(
+                store, self._clock, key_days=self.settings.server.issuer_key_days, view_age_s=feed.view_age_s
+            )
             handlers = {id: handler for id, (_, handler) in self._handlers.items()}
             live = self._live = Live(
                 store,
@@ -216,7 +220,8 @@ class Gateway:
             )
             registrations = self._register(store, live)
             await registrations.open()
-            feed = ChangeFeed(store, self._clock, shared=not self.settings.store.is_embedded)
+            # Before the registrations: an endpoint that needs tokens finds the key that another node made for it.
+            feed.subscribe((ISSUER_KEYS,), issuer.update)
             feed.subscribe(NAMESPACES, registrations.update)
             read = live.read
             await live.begin(registrations)
@@ -256,7 +261,7 @@ class Gateway:
             await subscriptions.start(endpoints)
             stack.push_async_callback(subscriptions.stop)
             self._subscriptions = subscriptions
-            self._publishing = Publishing(issuer.key_set, subscriptions.call_back)
+            self._publishing = Publishing(_key_set_of(live, issuer, feed), subscriptions.call_back)
             rotation = self._rotation(store)
             rotation.start()
             stack.push_async_callback(rotation.stop)
@@ -274,11 +279,14 @@ class Gateway:
             live.connect(Parts(receiver=receiver, engine=engine, subscriptions=subscriptions, key_sets=key_sets))
             registrations.start()
             stack.push_async_callback(registrations.stop)
+            issuer.start()
+            stack.push_async_callback(issuer.stop)
+            self.supervisor.watch("issuer", issuer.loop)
             feed.start()
             stack.push_async_callback(feed.stop)
             if feed.loop is not None:
                 self.supervisor.watch("change_feed", feed.loop)
-            self._management = self._manage(store, egress, receiver, engine, registrations, rotation)
+            self._management = self._manage(store, egress, receiver, engine, registrations, rotation, issuer)
             self._supervise(store, engine, registrations, subscriptions, retention, key_sets)
             probe = StoreProbe(store, self._clock)
             stack.push_async_callback(probe.stop)
@@ -458,6 +466,7 @@ class Gateway:
         engine: Engine,
         registrations: Registrations,
         rotation: KeyRotation,
+        issuer: KeptIssuer,
     ) -> Any:
         assert self._live is not None
         live, server, read = self._live, self.settings.server, shown(self._live.read)
@@ -491,6 +500,7 @@ class Gateway:
             test_call=ProviderTestCall("zignsec", lambda: registrations.endpoints, egress, self._clock),
             rotation=rotation,
             suspended=live.suspended,
+            rotate_issuer=issuer.rotate,
         )
         return create_app(
             management,
@@ -535,6 +545,16 @@ def _readable(registrations: Registrations) -> CheckState:
     named = [f"{one.section} {one.id}" for one in registrations.unreadable]
     more = [f"and {len(named) - _NAMED_MOST} more"] if len(named) > _NAMED_MOST else []
     return CheckState(True, ", ".join(["unreadable: " + ", ".join(named[:_NAMED_MOST]), *more]) if named else "")
+
+
+def _key_set_of(live: Live, issuer: KeptIssuer, feed: ChangeFeed) -> KeySet:
+    async def key_set(tenant: str) -> bytes | None:
+        # Another node may have made the endpoint: 404 only after a look that began after the request.
+        if tenant not in live.tenants or issuer.is_stale:
+            await feed.refresh()
+        return issuer.key_set() if tenant in live.tenants else None
+
+    return key_set
 
 
 def _refresh_source(registrations: Registrations, feed: ChangeFeed) -> Refresh:

@@ -14,7 +14,7 @@ from hookseal.delivery.endpoint import build as build_endpoint
 from hookseal.delivery.engine import Engine
 from hookseal.destinations.issuer import KeptIssuer
 from hookseal.destinations.port import Destination, Destinations
-from hookseal.destinations.signing import signs_with_tokens
+from hookseal.destinations.signing import signs_with_tokens, tenant_of
 from hookseal.destinations.subscriptions import Subscriptions
 from hookseal.errors import NotFound
 from hookseal.manage.reading import EventReader
@@ -57,6 +57,8 @@ class Live:
         self.unreadable_sources: frozenset[SourceId] = frozenset()
         self.endpoints: tuple[Endpoint, ...] = ()
         self.destinations: Destinations = {}
+        self.tenants: frozenset[str] = frozenset()
+        """The tenants in whose name tokens are sent."""
         self.read = EventReader(())
         self._store = store
         self._issuer = issuer
@@ -90,10 +92,11 @@ class Live:
         )
         await self._issuer.open(make=any(signs_with_tokens(one.signing.scheme) for one in ends))
         made = self._make(ends)
+        tenants = frozenset(tenant for one in ends if (tenant := tenant_of(one.signing)) is not None)
         self.read.use(registered.sources, registered.former)
         self._metrics.know_sources(built)
         self._metrics.know_endpoints(one.id for one in ends)
-        self.sources, self.endpoints, self.destinations = built, ends, made
+        self.sources, self.endpoints, self.destinations, self.tenants = built, ends, made, tenants
         self.unreadable_sources = frozenset(
             SourceId(one.id) for one in registered.unreadable if one.section is Section.SOURCE
         )

@@ -9,17 +9,20 @@ from collections.abc import Awaitable, Callable
 
 from hookseal.destinations.issuer import KEYS_PATH
 from hookseal.destinations.subscriptions import Callback
-from hookseal.errors import StoreError
+from hookseal.errors import HooksealError, StoreError
+from hookseal.logs import get_logger
 from hookseal.web.receiving import Receive, Scope, Send
+
+log = get_logger(__name__)
 
 ISSUER, HANDSHAKE = b"/issuer/", b"/handshake/"
 
-_KEYS = re.compile(rb"/issuer/[A-Za-z0-9][A-Za-z0-9.-]{0,127}" + KEYS_PATH.encode())
+_KEYS = re.compile(rb"/issuer/([A-Za-z0-9][A-Za-z0-9.-]{0,127})" + KEYS_PATH.encode())
 _TOKEN = re.compile(rb"/handshake/([A-Za-z0-9_-]{16,128})")
 _MAX_RATE = 64
 
-KeySet = Callable[[], bytes | None]
-"""The key set's document; None while there is no issuer."""
+KeySet = Callable[[str], Awaitable[bytes | None]]
+"""Return the key set of a tenant; None for a tenant that no endpoint has. HooksealError when that is not certain now."""
 
 CallBack = Callable[[str, str | None], Awaitable[Callback]]
 
@@ -37,12 +40,8 @@ class Publishing:
 
     async def __call__(self, scope: Scope, path: bytes, receive: Receive, send: Send) -> None:
         method: str = scope["method"]
-        if _KEYS.fullmatch(path) is not None and (keys := self._key_set()) is not None:
-            if method not in ("GET", "HEAD"):
-                await _respond(send, 405, headers=[(b"allow", b"GET, HEAD")])
-                return
-            kind = [(b"content-type", b"application/json"), (b"cache-control", b"public, max-age=3600")]
-            await _respond(send, 200, keys, kind, head=method == "HEAD")
+        if (named := _KEYS.fullmatch(path)) is not None:
+            await self._send_key_set(named[1].decode("ascii"), method, send)
         elif (found := _TOKEN.fullmatch(path)) is not None:
             # HEAD grants nothing: programs that preview links send it.
             if method not in ("GET", "POST"):
@@ -51,6 +50,21 @@ class Publishing:
             await _respond(send, await self._granted(found[1].decode("ascii"), scope))
         else:
             await _respond(send, 404)
+
+    async def _send_key_set(self, tenant: str, method: str, send: Send) -> None:
+        try:
+            keys = await self._key_set(tenant)
+        except HooksealError as error:
+            log.warning("the key set is not certain now", code=error.code)
+            await _respond(send, 503)
+            return
+        if keys is None:
+            await _respond(send, 404)
+        elif method not in ("GET", "HEAD"):
+            await _respond(send, 405, headers=[(b"allow", b"GET, HEAD")])
+        else:
+            kind = [(b"content-type", b"application/json"), (b"cache-control", b"public, max-age=3600")]
+            await _respond(send, 200, keys, kind, head=method == "HEAD")
 
     async def _granted(self, token: str, scope: Scope) -> int:
         rates = {value for name, value in scope["headers"] if name == b"webhook-allowed-rate"}
