@@ -58,7 +58,7 @@ async def serving_until_stopped(
     do not wait for that.
     """
     from hookseal.web.app import Gateway
-    from hookseal.web.server import give_memory_back, raise_file_limit, serving
+    from hookseal.web.server import give_memory_back, keep_out_of_collections, raise_file_limit, serving
 
     raise_file_limit()
     give_memory_back()
@@ -91,6 +91,7 @@ async def serving_until_stopped(
                     key="[server] manage_listen",
                 )
             )
+        keep_out_of_collections()
         tell(address.url)
         await _first_of(stopping, gateway.supervisor.ended)
         if gateway.supervisor.ended_part is not None:
