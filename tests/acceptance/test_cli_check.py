@@ -114,6 +114,48 @@ def test_a_source_that_takes_any_token_of_its_tenant(tmp_path: Path, options: st
     assert all("authorized_party" in line and "roles" in line for line in told)
 
 
+def test_all_faults_of_a_table_are_named(tmp_path: Path) -> None:
+    told = checked(
+        tmp_path,
+        """
+[[source]]
+id = "bankid"
+provider = "bankid_antifraud"
+unknown = 1
+max_age_s = 0
+unsigned = true
+addresses = ["10.0.0.1/8", "nobody", 7]
+options = { jwks_url = "ftp://x", allowed_rate = 0, surprise = 1 }
+
+[[endpoint]]
+id = "core"
+url = "http://core.example.com"
+types = [1, "*", ""]
+format = "yaml"
+timeout_s = 99
+concurrency = 0
+batch = 2
+headers = { Host = 7 }
+signing = { scheme = "nope", secrets = ["", " "] }
+retry = { policy = "often", delays_s = [-1, 5, "x"], success = ["9xx"] }
+handshake = { kind = "maybe", origin = "x y", request_rate = 0 }
+""",
+    )
+    keys = {fault["key"] for fault in told["faults"]}
+    of_source = {key.removeprefix('[[source]] "bankid" ') for key in keys if key.startswith("[[source]]")}
+    assert of_source >= {
+        *("unknown", "max_age_s", "addresses[0]", "addresses[2]"),
+        *("options.audience", "options.jwks_url", "options.allowed_rate", "options.surprise"),
+    }
+    of_endpoint = {key.removeprefix('[[endpoint]] "core" ') for key in keys if key.startswith("[[endpoint]]")}
+    assert of_endpoint >= {
+        *("url", "types[0]", "types[2]", "format", "timeout_s", "concurrency", "headers.Host"),
+        *("signing.secrets[0]", "signing.secrets[1]"),
+        *("retry.delays_s[0]", "retry.delays_s[2]", "retry.success[0]"),
+        *("handshake.kind", "handshake.origin", "handshake.request_rate"),
+    }
+
+
 def test_a_fault_of_one_key_makes_no_other_of_its_own(tmp_path: Path) -> None:
     for wrong in ('secrets = "x"', "secrets = [7]", 'secrets = ["env:NOPE"]'):
         told = checked(tmp_path, f'[[source]]\nid = "a"\nprovider = "idenfy"\n{wrong}\n{ENDPOINT}')

@@ -194,19 +194,31 @@ class Provider:
 
         ConfigurationError, its place "", its key the option, for an unknown, missing or impossible one.
         """
-        for name in options:
-            if name not in self.options:
-                known = f"; it knows {', '.join(self.options)}" if self.options else ""
-                raise ConfigurationError("", name, f"is no option of {self.id}{known}")
+        values, faults = self._settled(options)
+        if faults:
+            raise faults[0]
+        return values
+
+    def option_faults(self, options: Mapping[str, object]) -> tuple[ConfigurationError, ...]:
+        """Every fault that `settled` could raise."""
+        return tuple(self._settled(options)[1])
+
+    def _settled(self, options: Mapping[str, object]) -> tuple[dict[str, object], list[ConfigurationError]]:
+        known = f"; it knows {', '.join(self.options)}" if self.options else ""
+        unknown = [name for name in options if name not in self.options]
+        faults = [ConfigurationError("", name, f"is no option of {self.id}{known}") for name in unknown]
         values: dict[str, object] = {}
         for name, option in self.options.items():
-            if name in options:
-                values[name] = option.value_of(options[name])
-            elif option.required:
-                raise ConfigurationError("", name, f"is required: {option.help}")
-            elif option.default is not None:
-                values[name] = option.value_of(option.default)
-        return values
+            try:
+                if name in options:
+                    values[name] = option.value_of(options[name])
+                elif option.required:
+                    raise ConfigurationError("", name, f"is required: {option.help}")
+                elif option.default is not None:
+                    values[name] = option.value_of(option.default)
+            except ConfigurationError as fault:
+                faults.append(fault)
+        return values, faults
 
     def bind(self, options: Mapping[str, object], max_age_s: int | None = None) -> Scheme:
         """The scheme with an operator's options in its columns.

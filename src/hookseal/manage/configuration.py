@@ -4,6 +4,7 @@
 warnings, and whether the store could be opened, without writing a byte. Both judge by the same rules.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -66,6 +67,8 @@ def judge(
     if reading.settings is not None:
         rules = _Rules(reading.place, reading.settings, faults, warnings)
         rules.judge()
+        for row, keys in reading.flawed:
+            rules.judge_rest(row, keys)
         if look_at_store:
             place = COMMAND_LINE if data is not None else reading.place
             faults += [ConfigurationError(place, key, remedy) for key, remedy in store_faults(reading.settings.store)]
@@ -89,6 +92,20 @@ class _Rules:
             self._judge_source(source, egress)
         for endpoint in self.settings.endpoints:
             self._judge_endpoint(endpoint, egress)
+
+    def judge_rest(self, row: SourceSettings | EndpointSettings, flawed: frozenset[str]) -> None:
+        """Judge a table of which some keys have a fault: what is wrong with its other keys."""
+        rest = _Rules(self.place, self.settings, [], [])
+        section = Section.SOURCE if isinstance(row, SourceSettings) else Section.ENDPOINT
+        if isinstance(row, SourceSettings):
+            rest._judge_source(row, rest._egress())
+        else:
+            rest._judge_endpoint(row, rest._egress())
+        own = key_of(section, "", row.id)
+        for fault in rest.faults:
+            key = fault.key.removeprefix(own).strip()
+            if fault.key.startswith(own) and re.split(r"[.\[]", key)[0] not in flawed:
+                self.faults.append(fault)
 
     def _judge_server(self) -> None:
         server, store = self.settings.server, self.settings.store

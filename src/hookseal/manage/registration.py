@@ -77,6 +77,9 @@ def _proof(
     row: SourceSettings, provider: Provider, egress: EgressPolicy, public_url: str | None
 ) -> Iterator[tuple[str, str]]:
     """The options, and with them the scheme: what it says of the secrets, which URLs it takes."""
+    if faults := provider.option_faults(row.options):
+        yield from ((f"options.{fault.key}", fault.remedy) for fault in faults)
+        return
     try:
         scheme = provider.bind(row.options, max_age_s=row.max_age_s)
     except ConfigurationError as fault:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from hookseal.settings.model import ENV, FILE, SQLITE
-from hookseal.settings.secrets import Desk, Unfit, file_path, secret_bytes
+from hookseal.settings.secrets import Desk, Unfit, file_path, raise_all, secret_bytes
 
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63})*", re.ASCII)
@@ -109,13 +109,15 @@ class ListOf:
             raise Unfit("write a list in square brackets")
         if len(value) > self.most:
             raise Unfit(f"write at most {self.most} entries")
-        return tuple(self._item(number, item, desk) for number, item in enumerate(value))
-
-    def _item(self, number: int, item: Any, desk: Desk) -> Any:
-        try:
-            return self.item.read(item, desk)
-        except Unfit as unfit:
-            raise Unfit(unfit.remedy, f"[{number}]{unfit.part}") from None
+        items: list[Any] = []
+        unfits: list[Unfit] = []
+        for number, item in enumerate(value):
+            try:
+                items.append(self.item.read(item, desk))
+            except Unfit as unfit:
+                unfits += unfit.within(f"[{number}]")
+        raise_all(unfits)
+        return tuple(items)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,12 +65,16 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What came of reading. settings lacks every table that has a fault; None when nothing could be read at all."""
+    """What came of reading. settings lacks every table that has a fault; None when nothing could be read at all.
+
+    flawed  the tables that lack there, with the keys that have a fault; these have their defaults.
+    """
 
     place: str
     settings: Settings | None
     faults: tuple[ConfigurationError, ...] = ()
     warnings: tuple[str, ...] = ()
+    flawed: tuple[tuple[SourceSettings | EndpointSettings, frozenset[str]], ...] = ()
 
 
 def read(
@@ -166,6 +170,7 @@ class _Reader:
         self.place = _shown("defaults" if file is None else str(file))
         self.faults: list[ConfigurationError] = []
         self.warnings: list[str] = []
+        self.flawed: list[tuple[Any, frozenset[str]]] = []
 
     def read(self, document: Mapping[str, Any]) -> Reading:
         for name in document:
@@ -182,6 +187,7 @@ class _Reader:
             settings=Settings(file=self.file and self.file.absolute(), **made),
             faults=tuple(self.faults),
             warnings=tuple(self.warnings),
+            flawed=tuple(self.flawed),
         )
 
     def read_one(self, section: Section, table: Mapping[str, Any]) -> Any:
@@ -196,6 +202,10 @@ class _Reader:
             before = len(self.faults)
             made = self._table(section, self._which(section, number, table), table)
             if len(self.faults) > before:
+                if made is not None:
+                    start = key_of(section, "", self._which(section, number, table))
+                    told = (fault.key.removeprefix(start).strip() for fault in self.faults[before:])
+                    self.flawed.append((made, frozenset(re.split(r"[.\[]", key)[0] for key in told)))
                 continue
             if made.id in seen:
                 self._fault(key_of(section, "id", number), f'another {section} is named "{made.id}"; rename one')
@@ -238,7 +248,7 @@ class _Reader:
             try:
                 value = row.kind.read(raw, desk)
             except Unfit as unfit:
-                self.faults.append(ConfigurationError(place, name + unfit.part, unfit.remedy))
+                self.faults += [ConfigurationError(place, name + one.part, one.remedy) for one in unfit.all]
                 return row.default
             self.warnings += [f"{place}: {name}: {warning}" for warning in desk.warnings]
             return value

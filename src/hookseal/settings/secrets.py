@@ -9,7 +9,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,12 +26,31 @@ _BOM = "\ufeff"
 
 
 class Unfit(ValueError):
-    """A value cannot be used. The message is the remedy and never holds the value; `part` says which part of the key."""
+    """A value cannot be used. The message is the remedy and never holds the value; `part` says which part of the key.
 
-    def __init__(self, remedy: str, part: str = "") -> None:
+    more  what else is wrong with the same value.
+    """
+
+    def __init__(self, remedy: str, part: str = "", more: Sequence["Unfit"] = ()) -> None:
         super().__init__(remedy)
         self.remedy = remedy
         self.part = part
+        self.more = tuple(more)
+
+    @property
+    def all(self) -> tuple["Unfit", ...]:
+        return (self, *self.more)
+
+    def within(self, part: str) -> tuple["Unfit", ...]:
+        """Return all of them as faults of a part of a larger value."""
+        return tuple(Unfit(one.remedy, part + one.part) for one in self.all)
+
+
+def raise_all(unfits: Sequence[Unfit]) -> None:
+    """Raise the first with the others behind it; return if there is none."""
+    if unfits:
+        first, *more = unfits
+        raise Unfit(first.remedy, first.part, more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,14 +4,14 @@ They are judged here as far as their shape goes. What a provider, a scheme or a 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
 from hookseal.settings.kinds import Kind, ListOf, Number, OneOf, Secret, Switch, Text, Whole
 from hookseal.settings.model import HandshakeSettings, RetrySettings, SigningSettings
-from hookseal.settings.secrets import Desk, Unfit, secret_bytes
+from hookseal.settings.secrets import Desk, Unfit, raise_all, secret_bytes
 
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}", re.ASCII)
 _ORIGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
@@ -103,8 +103,7 @@ class Handshake:
             "request_rate": Whole(1, 1_000_000),
             "callback": Switch(),
         }
-        for name in table:
-            made[name] = _part(f".{name}", partial(readers[name].read, table[name], desk))
+        made.update(_parts(table, readers, desk))
         if made["kind"] == "none" and len(table) > 1:
             raise Unfit('remove the other keys, or write kind = "cloudevents"', ".kind")
         return HandshakeSettings(**made)
@@ -131,17 +130,13 @@ class Retry:
             return RetrySettings(policy=Text(longest=64).read(value, desk))
         known = tuple(field.name for field in fields(RetrySettings))
         table = _table(value, known, '"standard" or { delays_s = [5, 300] }')
-        made: dict[str, Any] = {}
-        if "policy" in table:
-            made["policy"] = _part(".policy", lambda: Text(longest=64).read(table["policy"], desk))
-        if "delays_s" in table:
-            made["delays_s"] = _part(
-                ".delays_s", lambda: ListOf(Number(0, 31_536_000), 100).read(table["delays_s"], desk)
-            )
-        for name in ("success", "permanent"):
-            if name in table:
-                made[name] = _part("." + name, partial(ListOf(Statuses(), 100).read, table[name], desk))
-        return RetrySettings(**made)
+        readers: dict[str, Kind] = {
+            "policy": Text(longest=64),
+            "delays_s": ListOf(Number(0, 31_536_000), 100),
+            "success": ListOf(Statuses(), 100),
+            "permanent": ListOf(Statuses(), 100),
+        }
+        return RetrySettings(**_parts(table, readers, desk))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,4 +164,19 @@ def _part(part: str, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except Unfit as unfit:
-        raise Unfit(unfit.remedy, part + unfit.part) from None
+        first, *more = unfit.within(part)
+        raise Unfit(first.remedy, first.part, more) from None
+
+
+def _parts(table: Mapping[str, Any], readers: Mapping[str, Kind], desk: Desk) -> dict[str, Any]:
+    """Return the values of the keys that have a reader. Unfit with the faults of all of them."""
+    values: dict[str, Any] = {}
+    unfits: list[Unfit] = []
+    for name, kind in readers.items():
+        if name in table:
+            try:
+                values[name] = kind.read(table[name], desk)
+            except Unfit as unfit:
+                unfits += unfit.within(f".{name}")
+    raise_all(unfits)
+    return values
