@@ -13,6 +13,7 @@ claim outside the interval by more than `TOLERANCE_S` contradicts the evidence. 
     newest receipt        the newest time that this store was written at is later than the wall clock. The clock is wrong
                           now, or it was wrong then. It counts for `DOUBT_S`, and for `NOT_READY_S` as a contradiction, or
                           until other evidence confirms the clock.
+    starting              the first evidence is still being fetched: refusals wait for it, for `AWAITED_S` at most.
     step                  the wall clock moved against the monotonic clock. See below.
 
 Evidence from this machine (loopback, a database at the same address) can contradict the clock. It can never confirm it,
@@ -52,6 +53,8 @@ NOT_READY_S = 600.0
 that time the store is more likely to be wrong."""
 EVIDENCE_S = 90_000.0
 """Key sets are renewed after a day at the latest. A monotonic clock drifts by less than 10 s in that time."""
+AWAITED_S = 10.0
+"""A key set is fetched in 5 s, or not at all."""
 FAR_S = 86_400.0
 STRONG = 2
 COMPARED_S = 600.0
@@ -65,6 +68,7 @@ class Evidence(StrEnum):
     KEY_SET = "key_set"
     ENDPOINT = "endpoint"
     STEP = "clock_step"
+    STARTING = "starting"
 
 
 WEIGHTS = {Evidence.DATABASE: 2, Evidence.KEY_SET: 2, Evidence.ENDPOINT: 1}
@@ -127,6 +131,7 @@ class EarliestClock:
 
     def __init__(self, source: "TimeSource") -> None:
         self._source = source
+        self._is_settled = not source.compares
 
     def now(self) -> Instant:
         return self._source.earliest()
@@ -135,10 +140,12 @@ class EarliestClock:
         return self._source.monotonic()
 
     async def wait(self, event: asyncio.Event, timeout_s: float | None) -> bool:
-        # The end of a doubt moves this clock, and a caller that waits for a time has to look again.
-        is_trusted = self._source.judgement.trust is Trust.TRUSTED
-        least_s = timeout_s if is_trusted else SETTLE_S if timeout_s is None else min(timeout_s, SETTLE_S)
-        return await self._source.wait(event, least_s)
+        was_settled, self._is_settled = self._is_settled, self._source.judgement.trust is Trust.TRUSTED
+        if was_settled and self._is_settled:
+            return await self._source.wait(event, timeout_s)
+        # New evidence moves this clock, and so does the end of a doubt: the caller has to look again.
+        least_s = 0.0 if self._is_settled else 1.0
+        return await self._source.wait(event, least_s if timeout_s is None else min(timeout_s, least_s))
 
 
 class TimeSource:
@@ -161,6 +168,7 @@ class TimeSource:
         self._began_at = clock.monotonic()
         self._receipt: tuple[Instant, float] | None = None
         self._step: _Step | None = None
+        self._awaited_until = 0.0
         self._last: Judgement | None = None
         self._judged_at = 0.0
         self.doubted: Callable[[], None] = lambda: None
@@ -170,9 +178,7 @@ class TimeSource:
 
     def now(self) -> Instant:
         """The best known time: the wall clock's, corrected while evidence says by how much it is wrong."""
-        now = self.look()
-        judgement = self._last
-        return now if judgement is None or judgement.correction_s == 0.0 else plus(now, judgement.correction_s)
+        return self.corrected(self.look())
 
     def earliest(self) -> Instant:
         """The earliest time that it can be. Secrets end by this time, so that a wrong clock ends none too early."""
@@ -190,6 +196,10 @@ class TimeSource:
         return self._compare
 
     # --- the judgement ----------------------------------------------------------------------------------------------
+
+    def corrected(self, now: Instant) -> Instant:
+        """Return the best known time, for a wall clock's time that `look` has just returned."""
+        return now if self._last is None or self._last.correction_s == 0.0 else plus(now, self._last.correction_s)
 
     def look(self) -> Instant:
         """Return the wall clock's time, and compare it with the monotonic clock."""
@@ -271,6 +281,12 @@ class TimeSource:
             self._receipt = (newest, self._clock.monotonic())
             self._judge(self._claimed_s(), self._clock.monotonic())
 
+    def await_evidence(self, seconds: float = AWAITED_S) -> None:
+        """Doubt the clock until evidence has come, for so long at most. 0 ends it: nothing more is on its way."""
+        if self._compare:
+            self._awaited_until = self._clock.monotonic() + seconds
+            self._judge(self._claimed_s(), self._clock.monotonic())
+
     # --- parts ------------------------------------------------------------------------------------------------------
 
     def _claimed_s(self) -> float:
@@ -292,7 +308,8 @@ class TimeSource:
     def _judge(self, claimed_s: float, monotonic: float) -> Judgement:
         before, self._last = self._last, self._weighed(claimed_s, monotonic)
         self._judged_at = monotonic
-        if self._last.trust is not Trust.TRUSTED and (before is None or before.trust is Trust.TRUSTED):
+        was_trusted = before is None or before.trust is Trust.TRUSTED or before.cause is Evidence.STARTING
+        if was_trusted and self._last.trust is not Trust.TRUSTED and self._last.cause is not Evidence.STARTING:
             self.doubted()
         return self._last
 
@@ -352,6 +369,11 @@ class TimeSource:
     def _after_step(self, claimed_s: float, monotonic: float, is_confirmed: bool) -> Judgement:
         step = self._step
         if step is None:
+            if monotonic < self._awaited_until and not is_confirmed:
+                behind_s = self._behind_receipt_s(claimed_s, monotonic)
+                # The store was in use at its newest time. That is the earliest time that it can be.
+                earliest_s = min(behind_s, 0.0)
+                return Judgement(trust=Trust.DOUBTED, cause=Evidence.STARTING, earliest_s=earliest_s)
             return Judgement(trust=Trust.TRUSTED, is_confirmed=is_confirmed)
         away_s = claimed_s - step.from_s
         # Evidence from before a step ahead was widened by it, and confirms nothing. A step back leaves it valid.

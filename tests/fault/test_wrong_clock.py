@@ -6,6 +6,8 @@ retention deletes nothing by a wrong clock.
 """
 
 import asyncio
+import hashlib
+import hmac
 import json
 import os
 import signal
@@ -74,6 +76,18 @@ class Scene:
             "webhook-signature": Webhook(SINK_SECRET).sign(id, to_datetime(now), body),
         }
         return await self._post("/in/stamped", body.encode(), headers)
+
+    async def signed(self, secret: str) -> int:
+        """A request of iDenfy to the source `rotated`; it carries no time."""
+        body = json.dumps({"final": True, "scanRef": f"scan-{next(self._numbers)}"}).encode()
+        headers = {"Idenfy-Signature": hmac.digest(secret.encode(), body, hashlib.sha256).hex()}
+        return await self._post("/in/rotated", body, {"Content-Type": "application/json", **headers})
+
+    async def api(self, method: str, path: str, body: object) -> None:
+        headers = {"Authorization": f"Bearer {API_KEY}"}
+        url = f"{self.node.url}/api/v1{path}"
+        async with ClientSession(headers=headers) as session, session.request(method, url, json=body) as answer:
+            assert answer.status < 300, await answer.text()
 
     async def _post(self, path: str, body: bytes, headers: Any) -> int:
         async with ClientSession() as session, session.post(self.node.url + path, data=body, headers=headers) as answer:
@@ -217,6 +231,40 @@ async def test_the_operator_can_end_the_comparison(tmp_path: Path) -> None:
         assert await scene.bankid() == 202
         assert await scene.bankid(ago_s=2 * HOUR) == 401
         assert (await scene.clock_check())[0] == 200
+
+
+@pytest.mark.parametrize("store", STORES)
+async def test_a_clock_that_is_ahead_ends_no_secret_early(store: str, tmp_path: Path) -> None:
+    """A former secret of a rotation ended a day too early, and what was signed with it was refused for good."""
+    async with an_issuer(0.0) as keys, a_scene(tmp_path, store, keys.settings()) as scene:
+        await scene.boot(0.0)
+        await scene.api("POST", "/sources", {"id": "rotated", "provider": "idenfy", "secrets": ["the former secret"]})
+        await scene.api("POST", "/sources/rotated/rotate", {"secret": "the present secret", "overlap_s": 86_400})
+        assert await scene.signed("the former secret") == 200
+        await scene.node.stop()
+        await scene.boot(2 * DAY)
+        for _ in range(10):
+            assert await scene.signed("the former secret") == 200
+            await asyncio.sleep(0.1)
+        assert await scene.signed("the present secret") == 200
+        assert await scene.signed("another secret") == 403
+
+
+@pytest.mark.parametrize("store", STORES)
+async def test_a_secret_that_has_ended_is_not_live_after_a_restart(store: str, tmp_path: Path) -> None:
+    async with an_issuer(0.0) as keys, a_scene(tmp_path, store, keys.settings()) as scene:
+        await scene.boot(0.0)
+        await scene.api("POST", "/sources", {"id": "rotated", "provider": "idenfy", "secrets": ["the former secret"]})
+        await scene.api("POST", "/sources/rotated/rotate", {"secret": "the present secret", "overlap_s": 1})
+        async with asyncio.timeout(BOUND_S):
+            while await scene.signed("the former secret") != 403:
+                await asyncio.sleep(0.05)
+        await scene.node.stop()
+        await scene.boot(0.0)
+        async with asyncio.timeout(BOUND_S):
+            while await scene.signed("the former secret") != 403:
+                await asyncio.sleep(0.05)
+        assert await scene.signed("the present secret") == 200
 
 
 @asynccontextmanager

@@ -184,6 +184,20 @@ def test_secrets_end_by_the_earliest_time_that_it_can_be() -> None:
     assert abs(source.now() - wall.true) <= 1_000_000
 
 
+def test_nothing_is_refused_before_the_first_evidence_has_come() -> None:
+    wall = Wall(ahead_s=2 * DAY)
+    source = TimeSource(wall)
+    source.stored(wall.true)
+    source.await_evidence(10)
+    assert (trust_of(source), source.judgement.cause) == (Trust.DOUBTED, Evidence.STARTING)
+    assert EarliestClock(source).now() == wall.true, "the store was in use at that time"
+    wall.passed_s += 10
+    assert trust_of(source) is Trust.TRUSTED
+    source.await_evidence(10)
+    source.await_evidence(0)
+    assert trust_of(source) is Trust.TRUSTED, "none will come"
+
+
 def test_the_release_date_is_not_older_than_the_catalog() -> None:
     """Otherwise a clock could be taken for right that shows a time before the providers' documents were read."""
     newest = max(provider.checked for provider in catalogue.providers())

@@ -135,8 +135,10 @@ class ClockWatch:
         if judgement.trust is self._trust:
             return
         self._trust = judgement.trust
+        if judgement.cause is Evidence.STARTING:
+            return
         if judgement.trust is Trust.TRUSTED:
-            log.info("clock trusted again")
+            log.info("clock trusted")
         else:
             cause = "" if judgement.cause is None else judgement.cause.value
             log.warning("clock doubted, check the time of this machine", state=judgement.trust.value, reason=cause)

@@ -284,7 +284,8 @@ class Receiver:
         await asyncio.gather(*self._quarantining, *self._consenting, *self._handing_over, return_exceptions=True)
 
     async def _receive(self, source: Source, request: Request) -> Answer:
-        now, received_at = self._time.look(), self._time.now()
+        now = self._time.look()
+        received_at = self._time.corrected(now)
         decision = await self.judge(source, request, now)
         if isinstance(decision, core.Refusal):
             # Another node may have given the source a new secret or option. Only its latest state refuses for certain.

@@ -237,7 +237,12 @@ class Gateway:
                 random_bytes=self._random_bytes,
                 observer=Told(self.metrics),
             )
-            key_sets = KeySets(timing.dated(egress, Evidence.KEY_SET), self._clock, fetched=self._key_set_fetched)
+
+            def fetched(url: str, succeeded: bool) -> None:
+                timing.key_set_fetched(url)
+                self._key_set_fetched(url, succeeded)
+
+            key_sets = KeySets(timing.dated(egress, Evidence.KEY_SET), self._clock, fetched=fetched)
             stack.push_async_callback(key_sets.close)
             receiver = Receiver(
                 sources=live.sources,
@@ -270,6 +275,7 @@ class Gateway:
             )
             retention.start()
             stack.push_async_callback(retention.stop)
+            timing.expect_key_sets(live.key_set_urls)
             key_sets.start(live.key_set_urls)
             timing.watch.start()
             stack.push_async_callback(timing.watch.stop)

@@ -1,7 +1,7 @@
 """Connects the time source of a gateway to its evidence, to its health check and to its metrics."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from hookseal.api.health import CheckState
 from hookseal.api.metrics import Metrics
@@ -13,7 +13,7 @@ from hookseal.logs import get_logger
 from hookseal.manage.clock_watch import ClockWatch
 from hookseal.manage.retention_time import RetentionTime
 from hookseal.store.port import Store
-from hookseal.time_source import Evidence, TimeSource, Trust
+from hookseal.time_source import AWAITED_S, Evidence, TimeSource, Trust
 
 log = get_logger(__name__)
 
@@ -29,6 +29,7 @@ class Timing:
         self.watch = ClockWatch(source, store, clock, refresh=refresh)
         self.counted = RetentionTime(clock, store)
         self._clock = clock
+        self._first_fetches: set[str] = set()
 
     async def open(self) -> None:
         """Read the evidence of the store, before anything is received."""
@@ -38,6 +39,18 @@ class Timing:
             except StoreError as error:
                 # The watch asks the database again. Retention reads its time again before it deletes anything.
                 log.warning("clock evidence not available", code=error.code)
+        self.source.await_evidence()  # until `expect_key_sets` knows whether there will be more
+
+    def expect_key_sets(self, urls: Iterable[str]) -> None:
+        """Refuse nothing for its time before the first fetch of these sets has shown the time of their hosts."""
+        self._first_fetches = set(urls)
+        self.source.await_evidence(AWAITED_S if self._first_fetches else 0.0)
+
+    def key_set_fetched(self, url: str) -> None:
+        if url in self._first_fetches:
+            self._first_fetches.discard(url)
+            if not self._first_fetches:
+                self.source.await_evidence(0.0)
 
     def dated(self, egress: Egress, kind: Evidence) -> Egress:
         """Return an egress whose answers are evidence of this kind."""
@@ -65,7 +78,7 @@ class Timing:
 
             return difference
 
-        compared = [kind for kind in Evidence if kind is not Evidence.STEP]
+        compared = [kind for kind in Evidence if kind not in (Evidence.STEP, Evidence.STARTING)]
         metrics.clock(
             lambda: float(source.judgement.trust is not Trust.TRUSTED),
             {kind.value: difference_of(kind) for kind in compared},
