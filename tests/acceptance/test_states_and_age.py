@@ -176,6 +176,23 @@ async def test_a_genuine_request_out_of_time_is_held_answered_as_accepted_and_re
         assert (status, again["events"][0]["duplicate"]) == (200, True)
 
 
+async def test_a_captured_request_is_held_once_however_often_it_is_sent(tmp_path: Path) -> None:
+    """40 of one request were 40 rows and 59 MB."""
+    made = source("held", "seal_id", max_age_s=300, stale="hold")
+    clock = GivenClock(from_unix(NOW))
+    async with running(settings(tmp_path, made), clock=clock) as gateway:
+        assert (await seal(gateway, "held", b'{"id":"in time"}', NOW)).status == 200
+        clock.advance(600)
+        for _ in range(40):
+            assert (await seal(gateway, "held", b'{"id":"too late"}', NOW)).status == 200
+            assert (await seal(gateway, "held", b'{"id":"in time"}', NOW)).status == 200
+        [held] = (await gateway.get("/api/v1/quarantine"))["data"]
+        assert (await ask(gateway, "POST", f"/api/v1/quarantine/{held['id']}/release"))[0] == 200
+        assert (await seal(gateway, "held", b'{"id":"too late"}', NOW)).status == 200
+        assert len((await gateway.get("/api/v1/quarantine"))["data"]) == 1
+        assert await gateway.count_events("held") == 2
+
+
 async def test_a_source_that_holds_takes_what_is_young_and_refuses_what_is_not_proven(tmp_path: Path) -> None:
     made = source("held", "seal_id", max_age_s=300, stale="hold")
     clock = GivenClock(from_unix(NOW))
@@ -196,9 +213,9 @@ async def test_what_cannot_be_held_is_not_acknowledged(tmp_path: Path, monkeypat
         clock.advance(600)
         assert gateway.gateway.receiving.receiver is not None
 
-        async def no_room(refusal: object) -> None:
+        async def no_room(refusal: object, dedupe_keys: object) -> None:
             raise StoreUnavailable("no room")
 
-        monkeypatch.setattr(gateway.gateway.receiving.receiver._store, "quarantine", no_room)
+        monkeypatch.setattr(gateway.gateway.receiving.receiver._store, "hold", no_room)
         answer = await seal(gateway, "held", b'{"id":"old"}', NOW)
         assert (answer.status, "retry-after" in answer.headers) == (503, True)

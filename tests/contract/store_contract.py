@@ -1277,7 +1277,9 @@ class StoreContract:
         for refusal in refusals[:7]:
             await store.quarantine(refusal)
         assert [one.id for one in (await store.refusals(None, 50, None)).rows] == [r.id for r in refusals[6:1:-1]]
-        await asyncio.gather(*map(store.quarantine, refusals[7:]))
+        await asyncio.gather(*map(store.quarantine, refusals[7:-1]))
+        # Transactions side by side do not see each other's rows; the next one makes room for all of them.
+        await store.quarantine(refusals[-1])
         assert [one.id for one in (await store.refusals(None, 50, None)).rows] == [r.id for r in refusals[:34:-1]]
         assert (await store.counts()).quarantined == 5
         await stores.close(store)
@@ -1296,6 +1298,72 @@ class StoreContract:
         assert 3 <= len(kept) <= 4
         await store.quarantine(new_refusal(body=hashlib.shake_256(b"x").digest(30_000)))
         assert [one.id for one in (await store.refusals(None, 50, None)).rows] == [one.id for one in kept]
+
+    async def test_junk_for_one_source_evicts_no_refused_request_of_another(self, stores: Stores) -> None:
+        store = await stores.open(quarantine_rows=16, quarantine_bytes=60_000)
+        other = [new_refusal(source=OTHER_SOURCE) for _ in range(5)]
+        for refusal in other:
+            await store.quarantine(refusal)
+        for number in range(60):
+            size = 6_000 if number % 2 else 100
+            body = hashlib.shake_256(bytes([number])).digest(size)
+            await store.quarantine(new_refusal(source=SOURCE, body=body, remote=f"192.0.2.{number}"))
+        kept = {one.id for one in (await store.refusals(OTHER_SOURCE, 50, None)).rows}
+        assert kept == {one.id for one in other}
+        assert (await store.counts()).quarantined <= 16
+
+    async def test_within_a_source_the_peer_that_has_most_gives_way(self, stores: Stores) -> None:
+        store = await stores.open(quarantine_rows=16)
+        provider = [new_refusal(remote="198.51.100.1") for _ in range(4)]
+        for refusal in provider:
+            await store.quarantine(refusal)
+        junk = [new_refusal(remote=f"2001:db8:1::{number:x}") for number in range(1, 40)]  # one network
+        for refusal in junk:
+            await store.quarantine(refusal)
+        kept = {one.id for one in (await store.refusals(None, 50, None)).rows}
+        assert kept >= {one.id for one in provider}
+        assert junk[-1].id in kept
+
+    # --- held requests ---
+
+    async def test_a_held_request_is_stored_once(self, stores: Stores) -> None:
+        store = await stores.open()
+        keys = [b"\1" * 32, b"\2" * 32]
+        held = [new_refusal(held=True) for _ in range(8)]
+        await store.hold(held[0], keys)
+        await asyncio.gather(*(store.hold(refusal, keys) for refusal in held[1:5]))
+        store = await stores.after_a_crash(store)
+        await store.hold(held[5], keys)
+        await store.mark_released(held[0].id, NOW)
+        await store.hold(held[6], keys)
+        assert [one.id for one in (await store.refusals(None, 50, None)).rows] == [held[0].id]
+        await store.hold(held[7], keys[::-1])
+        assert (await store.counts()).quarantined == 2
+
+    async def test_a_request_whose_events_are_stored_is_not_held(self, store: Store) -> None:
+        events = [new_event(number) for number in range(2)]
+        await accept(store, *events)
+        keys = [event.dedupe_key for event in events]
+        await store.hold(new_refusal(held=True), keys)
+        assert (await store.counts()).quarantined == 0
+        await store.hold(new_refusal(held=True), [*keys, b"\3" * 32])
+        assert (await store.counts()).quarantined == 1
+
+    @pytest.mark.parametrize("bound", [{"held_rows": 2}, {"held_bytes": 9_000}])
+    async def test_held_requests_are_bounded_and_a_release_makes_room(
+        self, stores: Stores, bound: dict[str, int]
+    ) -> None:
+        store = await stores.open(**bound)
+        held = [new_refusal(held=True, body=hashlib.shake_256(bytes([n])).digest(4_000)) for n in range(4)]
+        keys = [[bytes([number]) * 32] for number in range(4)]
+        for number in range(2):
+            await store.hold(held[number], keys[number])
+        with pytest.raises(StoreBusy):
+            await store.hold(held[2], keys[2])
+        await store.hold(held[3], keys[0])  # held already
+        await store.mark_released(held[0].id, NOW)
+        await store.hold(held[2], keys[2])
+        assert {one.id for one in (await store.refusals(None, 50, None)).rows} == {one.id for one in held[:3]}
 
     # --- what the gateway keeps for itself ---
 

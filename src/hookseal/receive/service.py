@@ -32,6 +32,7 @@ from hookseal.receive import answers, core
 from hookseal.receive.answers import Answer, Case
 from hookseal.receive.handshake import callback_in, consent, rate_of
 from hookseal.receive.keys import Absent, Found, KeySets, Unavailable
+from hookseal.receive.quarantine_limit import QuarantineLimit
 from hookseal.receive.rate import RateLimit
 from hookseal.receive.source import Source
 from hookseal.schemes.verdict import Keys
@@ -60,8 +61,8 @@ CALLBACK_WAITS_S = (1.0, 10.0, 60.0)
 _CONSENTING_MOST = 16
 _LARGE_BYTES = 64 * 1024
 """From this size on a body is decided on in steps."""
-_QUARANTINE_WAITING = 64
-"""Refused requests that may wait to be quarantined; beyond it they are only counted."""
+_QUARANTINE_WAITING, _QUARANTINE_BYTES = 64, 16 * 1024 * 1024
+"""Refused requests that may wait to be quarantined, and their bytes; beyond it they are only counted."""
 
 
 Refresh = Callable[[SourceId], Awaitable[None]]
@@ -134,6 +135,8 @@ class Receiver:
         self._random = random_bytes
         self._rates: dict[SourceId, tuple[int, RateLimit]] = {}
         self._quarantining: set[asyncio.Task[None]] = set()
+        self._quarantine_bytes = 0
+        self._quarantine_limit = QuarantineLimit()
         self._egress = egress
         self._stopping = asyncio.Event()
         self._large = asyncio.Lock()
@@ -312,7 +315,7 @@ class Receiver:
                 if limit is not None and (wait_s := limit[1].take(now)) > 0:
                     return answers.answer(Case.RATE, retry_after_s=wait_s)
                 if genuine.is_stale:
-                    await self._hold(source, request, received_at)
+                    await self._hold(source, request, genuine, received_at)
                 else:
                     self._note_accepted(
                         source, await self.store(source, request, genuine, received_at) if genuine.items else ()
@@ -409,17 +412,24 @@ class Receiver:
     def _refuse(self, source: Source, request: Request, reason: Reason, now: Instant) -> None:
         log.info("refused", source=source.id, reason=reason.value)
         self._observer.refused(source.id, reason.value)
-        if len(self._quarantining) >= _QUARANTINE_WAITING:
+        size = len(request.body)
+        is_full = len(self._quarantining) >= _QUARANTINE_WAITING or self._quarantine_bytes + size > _QUARANTINE_BYTES
+        if is_full or not self._quarantine_limit.take(source.id, request.remote, size, now):
+            log.info("refused request not quarantined, too many at once", source=source.id)
             return
         refusal = self._refusal(source, request, reason, now)
+        self._quarantine_bytes += size
         task = asyncio.get_running_loop().create_task(self._quarantine(refusal))
         self._quarantining.add(task)
         task.add_done_callback(self._quarantining.discard)
 
-    async def _hold(self, source: Source, request: Request, now: Instant) -> None:
+    async def _hold(self, source: Source, request: Request, genuine: core.Genuine, now: Instant) -> None:
         """Unlike a refused request this one is acknowledged, so it is durable before that. Raises StoreError."""
-        log.info("held", source=source.id)
-        await self._store.quarantine(self._refusal(source, request, Reason.TIMESTAMP_STALE, now, held=True))
+        if not genuine.items:
+            return
+        refusal = self._refusal(source, request, Reason.TIMESTAMP_STALE, now, held=True)
+        await self._store.hold(refusal, [_of_source(source.id, item.dedupe_key) for item in genuine.items])
+        log.info("request held, too old", source=source.id)
         self._observer.refused(source.id, Reason.TIMESTAMP_STALE.value)
 
     def _refusal(
@@ -443,6 +453,8 @@ class Receiver:
             await self._store.quarantine(refusal)
         except StoreError as error:  # best effort, as promised
             log.info("not quarantined", source=refusal.source, code=error.code)
+        finally:
+            self._quarantine_bytes -= len(refusal.body)
 
 
 def kept_headers(source: Source, headers: Headers) -> Headers:

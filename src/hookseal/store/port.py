@@ -454,9 +454,10 @@ class Store(Protocol):
         ...
 
     async def quarantine(self, refusal: Refusal) -> None:
-        """Keep a refused request; returns when it is durable.
+        """Store a refused request; returns when it is durable.
 
-        Best effort: the oldest give way when the quarantine is full. A held one does not, and is outside of its bounds.
+        Best effort: when the quarantine is full, the oldest requests of the peer that has most, of the source that has most,
+        give way.
         """
         ...
 
@@ -464,6 +465,15 @@ class Store(Protocol):
         """Give the mapping to at most `limit` events of the source that have none; return how many got it.
 
         Events that were stored before mappings were have none.
+        """
+        ...
+
+    async def hold(self, refusal: Refusal, dedupe_keys: Sequence[bytes]) -> None:
+        """Store a request that is verified but too old; returns when it is durable.
+
+        dedupe_keys  Of the events that it would make. If all of them are stored, or the same request is held already,
+                     nothing is stored.
+        StoreBusy if too many held requests wait for a release.
         """
         ...
 

@@ -486,22 +486,38 @@ ORDER BY id DESC LIMIT $6;
 -- How many rows and bytes the quarantine has, those held left out.
 SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM quarantine WHERE NOT held;
 
--- insert_refusal --
--- Keep refused requests.
-INSERT INTO quarantine (id, source, received_at, reason, released_at, bytes, sealed, held)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::int[], $7::bytea[], $8::bool[]);
+-- quarantine_shares --
+-- What each peer of each source has in the quarantine, held requests left out.
+SELECT source, peer, count(*), sum(bytes)::bigint FROM quarantine WHERE NOT held GROUP BY source, peer;
 
--- drop_refusals --
--- Let the oldest go, those beyond $1 rows or $2 bytes; rows that another node is dropping are left to it.
-WITH counted AS (
-    SELECT id, row_number() OVER newest AS rows, sum(bytes) OVER newest AS bytes FROM quarantine WHERE NOT held
-    WINDOW newest AS (ORDER BY id DESC)
-),
-oldest AS (
-    SELECT quarantine.id FROM quarantine JOIN counted USING (id) WHERE counted.rows > $1 OR counted.bytes > $2
-    FOR UPDATE OF quarantine SKIP LOCKED
+-- held_totals --
+-- How many held requests wait for a release, and their bytes.
+SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM quarantine WHERE held AND released_at IS NULL;
+
+-- held_keys --
+-- Which of these requests are held, or were until they were released. The lock is for the record of it in the log, as in
+-- `find_originals`.
+SELECT hold_key FROM quarantine WHERE hold_key = ANY ($1::bytea[]) FOR KEY SHARE;
+
+-- stored_keys --
+-- Which of these keys made an event. The lock is as above.
+SELECT dedupe_key FROM dedupe WHERE dedupe_key = ANY ($1::bytea[]) FOR KEY SHARE;
+
+-- insert_refusal --
+-- Store refused requests. One that another node is holding at the moment is left as that node stores it, and written again,
+-- so that this commit waits for a synchronous standby as well.
+INSERT INTO quarantine (id, source, received_at, reason, released_at, bytes, sealed, held, peer, hold_key)
+SELECT * FROM unnest(
+    $1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::int[], $7::bytea[], $8::bool[], $9::bigint[],
+    $10::bytea[]
 )
-DELETE FROM quarantine USING oldest WHERE quarantine.id = oldest.id;
+ON CONFLICT (hold_key) WHERE hold_key IS NOT NULL DO UPDATE SET held = excluded.held;
+
+-- drop_share --
+-- Delete the $3 oldest requests of one peer of one source; rows that another node is deleting are left to it.
+DELETE FROM quarantine WHERE id IN (
+    SELECT id FROM quarantine WHERE NOT held AND source = $1 AND peer = $2 ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
+);
 
 -- mark_released --
 -- Note that a refused request was let in after all.

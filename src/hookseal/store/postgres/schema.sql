@@ -161,10 +161,16 @@ CREATE TABLE quarantine (
     released_at bigint,
     bytes integer NOT NULL CHECK (bytes = length(sealed)),
     sealed bytea NOT NULL,
-    held boolean NOT NULL DEFAULT false
+    held boolean NOT NULL DEFAULT false,
+    -- A keyed hash of the client's address, 0 where it is not known.
+    peer bigint NOT NULL DEFAULT 0 CHECK (peer >= 0),
+    -- Of a held request: a hash of the dedupe keys of its events.
+    hold_key bytea CHECK (hold_key IS NULL OR (held AND length(hold_key) = 32))
 );
 ALTER TABLE quarantine ALTER COLUMN sealed SET STORAGE EXTERNAL;
 CREATE INDEX quarantine_source ON quarantine (source, id);
+CREATE INDEX quarantine_peer ON quarantine (source, peer, id) INCLUDE (bytes) WHERE NOT held;
+CREATE UNIQUE INDEX quarantine_hold_key ON quarantine (hold_key) WHERE hold_key IS NOT NULL;
 
 -- What the gateway keeps for itself, by shelf and name: consents of endpoints, the key of our own issuer. Few and small.
 CREATE TABLE kept (

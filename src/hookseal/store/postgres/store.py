@@ -28,7 +28,7 @@ from hookseal.steps import finish, finish_in_turns
 from hookseal.store.claiming import in_turns
 from hookseal.store.encrypting import Encrypting
 from hookseal.store.mappings import Mappings
-from hookseal.store.packing import FOREVER, SealedRefusal, SealedRequest, must, pack, pack_uuid
+from hookseal.store.packing import FOREVER, SealedRequest, must, pack, pack_uuid
 from hookseal.store.port import (
     AttemptRow,
     Claimed,
@@ -64,13 +64,15 @@ from hookseal.store.postgres.keeping import Keep
 from hookseal.store.postgres.leasing import Bury, Cancel, Claim, Claiming, Hold, Leased
 from hookseal.store.postgres.mapping import AssignMapping
 from hookseal.store.postgres.migrate import bring
-from hookseal.store.postgres.quarantining import PreparedRefusal, Quarantining, Release
+from hookseal.store.postgres.quarantining import Quarantining, Release
 from hookseal.store.postgres.readers import Readers
 from hookseal.store.postgres.reading import Reading
 from hookseal.store.postgres.replaying import Named, NewDeliveryId, Replaying, ReplaySlice, Span
 from hookseal.store.postgres.writer import Handler, Writer
+from hookseal.store.quarantine_rows import RefusalSealer
+from hookseal.store.quarantine_shares import HELD_BYTES, HELD_ROWS
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
-from hookseal.store.rows import PROBE_SHELF, kept_label, refusal_label, request_label, standing_value
+from hookseal.store.rows import PROBE_SHELF, kept_label, request_label, standing_value
 from hookseal.store.waiting import LARGE_EVENTS
 
 _NAMED_AT_ONCE = 1000
@@ -91,6 +93,7 @@ class PostgresStore:
     writers, readers   connections of this node, at most.
     max_waiting        operations that may wait for a writer; beyond it StoreBusy. max_waiting_bytes: their bytes.
     quarantine_rows    the most refused requests kept; quarantine_bytes: the most bytes of them, sealed.
+    held_rows          the most held requests that wait for a release; held_bytes: the most bytes of them, sealed.
     observer           is notified of commits, and of a task that ended.
     """
 
@@ -109,6 +112,8 @@ class PostgresStore:
         max_waiting_bytes: int = 64 * 1024 * 1024,
         quarantine_rows: int = 10_000,
         quarantine_bytes: int = 256 * 1024 * 1024,
+        held_rows: int = HELD_ROWS,
+        held_bytes: int = HELD_BYTES,
         new_lease: Callable[[], Lease] = _random_lease,
         new_delivery_id: NewDeliveryId = new_delivery_id,
         observer: StoreObserver | None = None,
@@ -120,7 +125,8 @@ class PostgresStore:
         self._large = asyncio.Lock()
         self._clock = clock or SystemClock()
         self._database_time = database_time
-        self._quarantining = Quarantining(quarantine_rows, quarantine_bytes)
+        self._quarantining = Quarantining(quarantine_rows, quarantine_bytes, held_rows=held_rows, held_bytes=held_bytes)
+        self._refusal_sealer = RefusalSealer(self._sealer)
         self._writer = Writer(
             self._hosts.connect,
             self._node_now,
@@ -181,6 +187,7 @@ class PostgresStore:
     async def close(self) -> None:
         await self._changes.stop()
         await self._adrift.stop()
+        await asyncio.to_thread(self._refusal_sealer.close)
         await self._writer.stop()
         await self._readers.stop()
         self._encrypting.close()
@@ -225,10 +232,12 @@ class PostgresStore:
         return number
 
     async def quarantine(self, refusal: Refusal) -> None:
-        packed = must(pack_uuid(refusal.id), "a refusal's id")
-        plain = pack(SealedRefusal(refusal.method, refusal.url, refusal.remote, refusal.headers, refusal.body))
-        sealed = await self._encrypting.seal(plain, refusal_label(packed))
-        await self._writer.submit(self._quarantine, PreparedRefusal(refusal, packed, sealed), len(sealed))
+        prepared = await self._refusal_sealer.prepare(refusal)
+        await self._writer.submit(self._quarantine, prepared, len(prepared.sealed))
+
+    async def hold(self, refusal: Refusal, dedupe_keys: Sequence[bytes]) -> None:
+        prepared = await self._refusal_sealer.prepare(refusal, dedupe_keys)
+        await self._writer.submit(self._quarantine, prepared, len(prepared.sealed))
 
     # --- delivering ---
 

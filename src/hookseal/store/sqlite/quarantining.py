@@ -1,28 +1,26 @@
-"""Writes refused requests, best effort and bounded: the oldest give way. What strangers send must never fill the disk.
+"""Writes refused requests, best effort and bounded: when the quarantine is full, the source and peer with most give way.
 
-Held requests are proven, and were acknowledged: they are outside of the bounds, and only retention removes them.
+Held requests are proven, and were acknowledged. They have bounds of their own, never give way, and only retention removes
+them. A request whose events are stored or held already is not held again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
 import apsw
 
 from hookseal.clock import Instant
-from hookseal.errors import NotFound
+from hookseal.errors import NotFound, StoreBusy
 from hookseal.model import RefusalId
 from hookseal.store.packing import pack_uuid, storable
-from hookseal.store.port import Refusal
+from hookseal.store.quarantine_rows import PreparedRefusal
+from hookseal.store.quarantine_shares import HELD_BYTES, HELD_ROWS, Share, evictions
 from hookseal.store.sqlite.connection import fetch
 from hookseal.store.sqlite.migrate import QUERIES
 
-
-@dataclass(frozen=True, slots=True)
-class PreparedRefusal:
-    refusal: Refusal
-    id: bytes
-    sealed: bytes
+FindStored = Callable[[apsw.Connection, Iterable[bytes]], Mapping[bytes, bytes]]
+"""Of these dedupe keys those that made an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +30,22 @@ class Release:
 
 
 class Quarantining:
-    """max_rows, max_bytes: of sealed requests. A single larger one is not kept."""
+    """max_rows, max_bytes: of refused requests, sealed; held_rows, held_bytes: of held ones. A larger one is not kept."""
 
-    def __init__(self, max_rows: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        max_rows: int,
+        max_bytes: int,
+        find_stored: FindStored,
+        *,
+        held_rows: int = HELD_ROWS,
+        held_bytes: int = HELD_BYTES,
+    ) -> None:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
+        self._held_rows = held_rows
+        self._held_bytes = held_bytes
+        self._find_stored = find_stored
         self._rows = 0
         self._bytes = 0
         self._key = 0
@@ -44,12 +53,32 @@ class Quarantining:
     def recover(self, connection: apsw.Connection) -> None:
         self._rows, self._bytes, self._key = connection.execute(QUERIES["quarantine_totals"]).get
 
-    def apply(self, connection: apsw.Connection, batch: Sequence[PreparedRefusal]) -> Sequence[None]:
-        for one in batch:
-            if one.refusal.held or len(one.sealed) <= self._max_bytes:
-                self._insert(connection, one)
-        self._make_room(connection)
-        return [None] * len(batch)
+    def apply(self, connection: apsw.Connection, batch: Sequence[PreparedRefusal]) -> Sequence[StoreBusy | None]:
+        results = [self._write(connection, one) for one in batch]
+        if self._rows > self._max_rows or self._bytes > self._max_bytes:
+            self._make_room(connection)
+        return results
+
+    def _write(self, connection: apsw.Connection, one: PreparedRefusal) -> StoreBusy | None:
+        if one.refusal.held:
+            return self._hold(connection, one)
+        if len(one.sealed) <= self._max_bytes:
+            self._insert(connection, one)
+            self._rows += 1
+            self._bytes += len(one.sealed)
+        return None
+
+    def _hold(self, connection: apsw.Connection, one: PreparedRefusal) -> StoreBusy | None:
+        keys = set(one.dedupe_keys)
+        if keys and len(self._find_stored(connection, keys)) == len(keys):
+            return None
+        if one.hold_key is not None and fetch(connection, QUERIES["is_held"], {"hold_key": one.hold_key}):
+            return None
+        rows, size = connection.execute(QUERIES["held_totals"]).get
+        if rows >= self._held_rows or size + len(one.sealed) > self._held_bytes:
+            return StoreBusy("too many held requests wait for a release")
+        self._insert(connection, one)
+        return None
 
     def _insert(self, connection: apsw.Connection, one: PreparedRefusal) -> None:
         refusal = one.refusal
@@ -64,27 +93,19 @@ class Quarantining:
             "bytes": len(one.sealed),
             "sealed": one.sealed,
             "held": refusal.held,
+            "peer": one.peer,
+            "hold_key": one.hold_key,
         }
         connection.execute(QUERIES["insert_refusal"], values)
-        if refusal.held:
-            return
-        self._rows += 1
-        self._bytes += len(one.sealed)
 
     def _make_room(self, connection: apsw.Connection) -> None:
-        excess = self._rows - self._max_rows
-        while excess > 0 or self._bytes > self._max_bytes:
-            last = 0
-            for key, size, _ in fetch(connection, QUERIES["oldest_refusals"], {"limit": max(excess, 16)}):
-                if self._rows <= self._max_rows and self._bytes <= self._max_bytes:
-                    break
-                last = key
-                self._rows -= 1
-                self._bytes -= size
-            if not last:
-                return
-            connection.execute(QUERIES["drop_refusals"], {"key": last})
-            excess = self._rows - self._max_rows
+        shares = [
+            Share((source, peer), rows, size)
+            for source, peer, rows, size in fetch(connection, QUERIES["quarantine_shares"], {})
+        ]
+        for (source, peer), rows in evictions(shares, self._max_rows, self._max_bytes).items():
+            connection.execute(QUERIES["drop_share"], {"source": source, "peer": peer, "rows": rows})
+        self._rows, self._bytes, _ = connection.execute(QUERIES["quarantine_totals"]).get
 
     def expire(self, connection: apsw.Connection, before: Instant, limit: int) -> int:
         """Let up to `limit` of the oldest go, as long as they were received before; how many that was."""

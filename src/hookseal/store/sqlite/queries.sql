@@ -407,10 +407,28 @@ ORDER BY key DESC LIMIT :limit;
 -- How many rows and bytes the quarantine has, those held left out, and its highest key.
 SELECT count(*), coalesce(sum(bytes), 0), (SELECT coalesce(max(key), 0) FROM quarantine) FROM quarantine WHERE held = 0;
 
+-- quarantine_shares --
+-- What each peer of each source has in the quarantine, held requests left out.
+SELECT source, peer, count(*), sum(bytes) FROM quarantine WHERE held = 0 GROUP BY source, peer;
+
+-- held_totals --
+-- How many held requests wait for a release, and their bytes.
+SELECT count(*), coalesce(sum(bytes), 0) FROM quarantine WHERE held = 1 AND released_at IS NULL;
+
+-- is_held --
+-- Whether a request of the same events is held, or was until it was released.
+SELECT 1 FROM quarantine WHERE hold_key = :hold_key;
+
 -- insert_refusal --
--- Keep a refused request.
-INSERT INTO quarantine (key, id, source, received_at, reason, released_at, bytes, sealed, held)
-VALUES (:key, :id, :source, :received_at, :reason, :released_at, :bytes, :sealed, :held);
+-- Store a refused request.
+INSERT INTO quarantine (key, id, source, received_at, reason, released_at, bytes, sealed, held, peer, hold_key)
+VALUES (:key, :id, :source, :received_at, :reason, :released_at, :bytes, :sealed, :held, :peer, :hold_key);
+
+-- drop_share --
+-- Delete the oldest requests of one peer of one source.
+DELETE FROM quarantine WHERE key IN (
+    SELECT key FROM quarantine WHERE held = 0 AND source = :source AND peer = :peer ORDER BY key LIMIT :rows
+);
 
 -- oldest_refusals --
 -- Those that give way first.

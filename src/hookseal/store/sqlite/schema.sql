@@ -186,12 +186,18 @@ CREATE TABLE quarantine (
     released_at INTEGER,
     bytes INTEGER NOT NULL CHECK (bytes = length(sealed)),
     sealed BLOB NOT NULL,
-    held INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1))
+    held INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1)),
+    -- A keyed hash of the client's address, 0 where it is not known.
+    peer INTEGER NOT NULL DEFAULT 0 CHECK (peer >= 0),
+    -- Of a held request: a hash of the dedupe keys of its events.
+    hold_key BLOB CHECK (hold_key IS NULL OR (held = 1 AND length(hold_key) = 32))
 ) STRICT;
 CREATE UNIQUE INDEX quarantine_id ON quarantine (id);
 CREATE INDEX quarantine_source ON quarantine (source);
 CREATE INDEX quarantine_refused ON quarantine (key, bytes) WHERE held = 0;
 CREATE INDEX quarantine_held ON quarantine (key) WHERE held = 1;
+CREATE INDEX quarantine_peer ON quarantine (source, peer, key, bytes) WHERE held = 0;
+CREATE UNIQUE INDEX quarantine_hold_key ON quarantine (hold_key) WHERE hold_key IS NOT NULL;
 
 -- What the gateway keeps for itself, by shelf and name: consents of endpoints, the key of our own issuer. Few and small.
 CREATE TABLE kept (

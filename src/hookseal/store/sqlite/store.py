@@ -27,7 +27,7 @@ from hookseal.steps import finish, finish_in_turns
 from hookseal.store.claiming import in_turns
 from hookseal.store.encrypting import Encrypting
 from hookseal.store.mappings import Mappings
-from hookseal.store.packing import FOREVER, SealedRefusal, SealedRequest, must, pack, pack_uuid
+from hookseal.store.packing import FOREVER, SealedRequest, must, pack, pack_uuid
 from hookseal.store.port import (
     AttemptRow,
     Claimed,
@@ -53,8 +53,10 @@ from hookseal.store.port import (
     StoreObserver,
     Suspect,
 )
+from hookseal.store.quarantine_rows import RefusalSealer
+from hookseal.store.quarantine_shares import HELD_BYTES, HELD_ROWS
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
-from hookseal.store.rows import PROBE_SHELF, kept_label, refusal_label, request_label, standing_value
+from hookseal.store.rows import PROBE_SHELF, kept_label, request_label, standing_value
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import expiring, keeping, leasing, mapping, quarantining, rewrapping, suspects
 from hookseal.store.sqlite.accepting import Accepting, Prepared, prepare
@@ -77,7 +79,7 @@ from hookseal.store.sqlite.lock import Lock
 from hookseal.store.sqlite.mapping import AssignMapping
 from hookseal.store.sqlite.migrate import QUERIES, inspect, migrate, migrations, note_keyring
 from hookseal.store.sqlite.positions import Positions
-from hookseal.store.sqlite.quarantining import PreparedRefusal, Quarantining, Release
+from hookseal.store.sqlite.quarantining import Quarantining, Release
 from hookseal.store.sqlite.readers import Readers
 from hookseal.store.sqlite.reading import Reading
 from hookseal.store.sqlite.recent import Recent
@@ -105,6 +107,7 @@ class SqliteStore:
     dedupe_capacity      keys of one dedupe partition; dedupe_max_days: the days that one may span.
     dedupe_buffered      keys held in memory before they are put in order; about 350 bytes each.
     quarantine_rows      the most refused requests kept; quarantine_bytes: the most bytes of them, sealed.
+    held_rows            the most held requests that wait for a release; held_bytes: the most bytes of them, sealed.
     log_start_pages      how much the log grows before it is moved; log_bound_pages: beyond it the writer helps.
     reserve_bytes        free space below which nothing new is accepted, see `room`.
     observer             is notified of commits, and of a thread that ended.
@@ -126,6 +129,8 @@ class SqliteStore:
         dedupe_buffered: int = 32_768,
         quarantine_rows: int = 10_000,
         quarantine_bytes: int = 256 * 1024 * 1024,
+        held_rows: int = HELD_ROWS,
+        held_bytes: int = HELD_BYTES,
         log_start_pages: int = START_PAGES,
         log_bound_pages: int = BOUND_PAGES,
         reserve_bytes: int = RESERVE_BYTES,
@@ -144,7 +149,10 @@ class SqliteStore:
         self._vfs = vfs
         self._positions = Positions(dedupe_capacity, dedupe_max_days)
         self._recent = Recent(self._positions, dedupe_buffered)
-        self._quarantining = Quarantining(quarantine_rows, quarantine_bytes)
+        self._quarantining = Quarantining(
+            quarantine_rows, quarantine_bytes, self._recent.find, held_rows=held_rows, held_bytes=held_bytes
+        )
+        self._refusal_sealer = RefusalSealer(self._sealer)
         self._checkpointer = Checkpointer(
             lambda: open_checkpointer(self._path, vfs),
             start=log_start_pages,
@@ -248,6 +256,7 @@ class SqliteStore:
 
     def _let_go(self) -> None:
         """The writer's connection closes last: only one that may write can move the log and take it away."""
+        self._refusal_sealer.close()
         self._close_readers()
         self._checkpointer.stop()
         self._writer.stop()
@@ -305,10 +314,12 @@ class SqliteStore:
         return number
 
     async def quarantine(self, refusal: Refusal) -> None:
-        packed = must(pack_uuid(refusal.id), "a refusal's id")
-        plain = pack(SealedRefusal(refusal.method, refusal.url, refusal.remote, refusal.headers, refusal.body))
-        sealed = await self._encrypting.seal(plain, refusal_label(packed))
-        await self._writer.submit(self._quarantine, PreparedRefusal(refusal, packed, sealed), len(sealed))
+        prepared = await self._refusal_sealer.prepare(refusal)
+        await self._writer.submit(self._quarantine, prepared, len(prepared.sealed))
+
+    async def hold(self, refusal: Refusal, dedupe_keys: Sequence[bytes]) -> None:
+        prepared = await self._refusal_sealer.prepare(refusal, dedupe_keys)
+        await self._writer.submit(self._quarantine, prepared, len(prepared.sealed))
 
     # --- delivering ---
 
