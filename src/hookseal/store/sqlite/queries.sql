@@ -239,16 +239,17 @@ UPDATE deliveries SET
 WHERE state = 'pending' AND unexplained_losses > 1 AND due_at <= :now AND lease IS NOT NULL;
 
 -- due_suspects --
--- Crash suspects that are due, the longest due first. :endpoints is a JSON array.
+-- Crash suspects that are due, the longest due first. :endpoints is a JSON array. `+` keeps SQLite from walking all that is
+-- pending.
 SELECT id, endpoint, isolated_losses FROM deliveries
 WHERE state = 'pending' AND unexplained_losses > 1 AND due_at <= :now AND lease IS NULL
-AND endpoint IN (SELECT value FROM json_each(:endpoints))
+AND +endpoint IN (SELECT value FROM json_each(:endpoints))
 ORDER BY due_at LIMIT :limit;
 
 -- next_suspect_at --
--- When the first crash suspect of some endpoints is due. :endpoints is a JSON array.
+-- When the first crash suspect of some endpoints is due. :endpoints is a JSON array. `+` as in `due_suspects`.
 SELECT min(due_at) FROM deliveries
-WHERE state = 'pending' AND unexplained_losses > 1 AND endpoint IN (SELECT value FROM json_each(:endpoints));
+WHERE state = 'pending' AND unexplained_losses > 1 AND +endpoint IN (SELECT value FROM json_each(:endpoints));
 
 -- claim_suspect --
 -- Lease one crash suspect for an isolated attempt.
