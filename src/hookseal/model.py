@@ -126,7 +126,8 @@ class AttemptReason(StrEnum):
     RESPONSE_HEADERS_INVALID = "response_headers_invalid"
     RESPONSE_TOO_SLOW = "response_too_slow"
     REDIRECT_REFUSED = "redirect_refused"
-    WORKER_LOST = "worker_lost"
+    WORKER_LOST = "worker_lost"  # of a delivery: no attempt has it
+    PENDING_EXPIRED = "pending_expired"  # the same
     CONFIG_ERROR = "config_error"
     PAYLOAD_UNPARSABLE = "payload_unparsable"
 

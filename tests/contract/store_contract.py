@@ -1000,6 +1000,32 @@ class StoreContract:
         assert {one.losses for one in claimed} == {0}
         assert await claim(store, free=100) == []
 
+    # --- pending for too long ---
+
+    async def test_pending_deliveries_are_found_by_endpoint(self, store: Store) -> None:
+        assert await store.pending_since() == {}
+        await planned(store, 1, CORE, plus(NOW, 9))
+        await planned(store, 2, CORE, plus(NOW, 4))
+        await planned(store, 3, AUDIT, plus(NOW, -7))
+        ended = await planned(store, 4, EndpointId("ended"))
+        await store.cancel(ended, NOW)
+        assert await store.pending_since() == {CORE: plus(NOW, 4), AUDIT: plus(NOW, -7)}
+
+    async def test_deliveries_that_wait_for_too_long_end_without_an_attempt(self, store: Store) -> None:
+        old = [await planned(store, number, CORE, plus(NOW, number)) for number in range(5)]
+        young, other = await planned(store, 10, CORE, plus(NOW, 50)), await planned(store, 11, AUDIT)
+        [lost, *_] = await claim(store, plus(NOW, 4), free=1, lease_s=1)
+        first = await store.expire_pending(CORE, plus(NOW, 50), plus(NOW, 60), 3)
+        second = await store.expire_pending(CORE, plus(NOW, 50), plus(NOW, 61), 3)
+        assert (len(first), len(second)) == (3, 2)
+        assert {*first, *second} == set(old)
+        assert await store.expire_pending(CORE, plus(NOW, 50), plus(NOW, 62), 3) == []
+        assert await store.record(result(lost)) is False
+        row, attempts = await store.delivery(first[0])
+        assert (row.state, row.last_reason, row.attempts, attempts) == (DeliveryState.DEAD, "pending_expired", 0, [])
+        assert (row.ended_at, row.due_at) == (plus(NOW, 60), None)
+        assert {await state_of(store, one) for one in (young, other)} == {DeliveryState.PENDING}
+
     # --- cancelling and replaying ---
 
     async def test_a_cancelled_delivery_is_not_tried_again(self, store: Store) -> None:

@@ -154,6 +154,7 @@ ONLY_POSTGRES = {
     "server_state, sync_commits": "the server is somebody else's, and may be another one tomorrow",
     "lock_schema, wait_for_schema, has_schema, create_schema": "other nodes and other tables share the database",
     "claim_due": "see above",
+    "database_time": "SQLite has no clock but that of this machine",
     "release_adrift": "no answer of SQLite's is lost on the way",
     "lock_retention, share_retention": "one node lets go of what is old, and none while a replay is planned",
     "look_at_events": "requests have no table of their own",

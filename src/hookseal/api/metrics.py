@@ -114,6 +114,11 @@ class Metrics:
         )
         self._pending = gauge("deliveries_pending", "Deliveries that have not ended.", "endpoint")
         self._dead = gauge("deliveries_dead", "Dead letters.", "endpoint")
+        self._uncalled = gauge(
+            "deliveries_uncalled_oldest_seconds",
+            "How long the oldest delivery has been due whose endpoint is not configured or has not consented.",
+            "endpoint",
+        )
         self._quarantined = gauge("quarantined_requests", "Refused requests that are kept.")
         self._store_counted = gauge("store_counted", "1 when the figures of the store are fresh, 0 when it cannot say.")
 
@@ -180,6 +185,14 @@ class Metrics:
 
     def isolated(self, endpoint: EndpointId, delivery: DeliveryId) -> None:
         self._isolated[self._endpoint(endpoint),].inc()
+
+    def waiting_uncalled(self, oldest_s: Mapping[EndpointId, float]) -> None:
+        ages: dict[str, float] = dict.fromkeys((*self._endpoints, UNKNOWN), 0.0)
+        for endpoint, seconds in oldest_s.items():
+            label = self._endpoint(endpoint)
+            ages[label] = max(ages[label], seconds)
+        for label, seconds in ages.items():
+            self._uncalled.labels(label).set(seconds)
 
     def fenced(self, endpoint: EndpointId, delivery: DeliveryId) -> None:
         self._fenced[self._endpoint(endpoint),].inc()

@@ -391,6 +391,10 @@ class Engine:
 
     # --- crash suspects ---------------------------------------------------------------------------------------------
 
+    def called_endpoints(self) -> Collection[EndpointId]:
+        """Return the endpoints that deliveries are sent to now."""
+        return {endpoint for endpoint, lane in self._lanes.items() if lane.is_open}
+
     def endpoints_for_suspects(self) -> Mapping[EndpointId, RetryPolicy]:
         """Return the endpoints that may be called now, each with its retry policy."""
         now = self._clock.now()

@@ -17,6 +17,7 @@ from hookseal.clock import Clock, Instant, plus, seconds_between
 from hookseal.errors import StoreError
 from hookseal.logs import get_logger
 from hookseal.manage.pace import Pace
+from hookseal.manage.pending import PendingExpiry
 from hookseal.manage.retention_time import RetentionTime
 from hookseal.settings import StoreSettings
 from hookseal.store.port import Cursor, Cutoffs, Expired, Store
@@ -56,6 +57,7 @@ class Ages:
 class Retention:
     """The retention of one process.
 
+    pending  what ends deliveries that wait for an endpoint which is not called; before the cut-offs are applied.
     time     the clock with its trust; without it a step of `clock` is noticed, and nothing else.
     counted  the time that cut-offs count from; without it that time is kept in memory.
     every_s  from the end of one sweep to the begin of the next.
@@ -70,6 +72,7 @@ class Retention:
         *,
         time: TimeSource | None = None,
         counted: RetentionTime | None = None,
+        pending: PendingExpiry | None = None,
         every_s: float = EVERY_S,
     ) -> None:
         self._store = store
@@ -77,6 +80,7 @@ class Retention:
         self._clock = clock
         self._time = time or TimeSource(clock, compare=False)
         self._counted = counted or RetentionTime(clock)
+        self._pending = pending
         self._every_s = every_s
         self._stopping = asyncio.Event()
         self.loop: asyncio.Task[None] | None = None
@@ -107,7 +111,10 @@ class Retention:
         now = await self._now()
         if now is None:
             return gone
-        before = self._ages.cutoffs(await self._counted.follow(now))
+        counted = await self._counted.follow(now)
+        if self._pending is not None:
+            await self._end_pending(self._pending, counted)
+        before = self._ages.cutoffs(counted)
         cursor: Cursor | None = None
         while not self._stopping.is_set():
             self._pace.begin()
@@ -126,6 +133,14 @@ class Retention:
         if gone.bodies or gone.events or gone.dedupe_keys or gone.refusals:
             log.info("old data deleted", count=gone.bodies + gone.events + gone.dedupe_keys + gone.refusals)
         return gone
+
+    async def _end_pending(self, pending: PendingExpiry, counted: Instant) -> None:
+        for endpoint in await pending.look(counted):
+            more = True
+            while more and not self._stopping.is_set():
+                self._pace.begin()
+                more = await pending.end_some(endpoint, counted)
+                await self._pace.rest(self._stopping)
 
     async def _now(self) -> Instant | None:
         """Return the time of the database, else of this machine; None while it is not certain."""

@@ -84,6 +84,7 @@ class StoreSettings:
     retain_days: int = 30
     retain_metadata_days: int = 90
     dedupe_days: int = 400
+    pending_days: int = 30
 
     @property
     def is_embedded(self) -> bool:

@@ -209,6 +209,14 @@ ROWS: Final[tuple[Row, ...]] = (
         "`retain_days`.",
         "days",
     ),
+    Row(
+        _D,
+        "pending_days",
+        Whole(1, 36_500),
+        "How long a delivery waits, after it was due, for an endpoint that is not configured or has not consented. Then it "
+        "is dead.",
+        "days",
+    ),
     Row(_D, "dedupe_days", Whole(1, 36_500), "How long a repeated request is recognised.", "days"),
     Row(
         _A,

@@ -360,7 +360,7 @@ class Counts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cutoffs:
     """What was last needed before these instants may go. An event is needed at its receipt and until its last delivery
-    has ended; a pending delivery is needed for ever.
+    has ended; a pending delivery is needed for ever. See `expire_pending`.
 
     bodies    bytes of requests, all events of which were last needed before.
     metadata  events with their deliveries and attempts, where the bytes are gone; not later than `bodies`.
@@ -512,6 +512,19 @@ class Store(Protocol):
 
     async def end_suspect(self, delivery: DeliveryId, now: Instant) -> bool:
         """End a crash suspect that is not leased: dead, `worker_lost`, without an attempt. False if it is none."""
+        ...
+
+    async def pending_since(self) -> Mapping[EndpointId, Instant]:
+        """Return the endpoints that have pending deliveries, each with when its oldest one is or was due."""
+        ...
+
+    async def expire_pending(
+        self, endpoint: EndpointId, before: Instant, now: Instant, limit: int
+    ) -> Sequence[DeliveryId]:
+        """End at most `limit` pending deliveries of one endpoint that were due before an instant: dead, `pending_expired`.
+
+        No attempt is written down. Return which deliveries ended.
+        """
         ...
 
     async def record(self, result: Result) -> bool:

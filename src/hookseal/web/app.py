@@ -35,6 +35,7 @@ from hookseal.logs import get_logger
 from hookseal.manage.change_feed import ChangeFeed
 from hookseal.manage.configuration import load
 from hookseal.manage.operations import Management
+from hookseal.manage.pending import PendingExpiry
 from hookseal.manage.provider_test_call import ProviderTestCall
 from hookseal.manage.reading import shown
 from hookseal.manage.registrations import NAMESPACES, Registrations
@@ -270,8 +271,16 @@ class Gateway:
             rotation = self._rotation(store)
             rotation.start()
             stack.push_async_callback(rotation.stop)
+            pending = PendingExpiry(
+                store, engine.called_endpoints, self.settings.store.pending_days, self._clock, self.metrics
+            )
             retention = Retention(
-                store, Ages.of(self.settings.store), self._clock, time=self.time, counted=timing.counted
+                store,
+                Ages.of(self.settings.store),
+                self._clock,
+                time=self.time,
+                counted=timing.counted,
+                pending=pending,
             )
             retention.start()
             stack.push_async_callback(retention.stop)

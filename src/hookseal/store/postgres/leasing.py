@@ -11,6 +11,8 @@ from hookseal.model import AttemptReason, DeliveryId, DeliveryState, EndpointId
 from hookseal.probe import Step
 from hookseal.store.packing import delivery_id, pack_delivery
 from hookseal.store.port import Lease, Result
+from hookseal.store.postgres.connection import Connection
+from hookseal.store.postgres.queries import QUERIES
 from hookseal.store.postgres.writer import Transaction
 
 NewLease = Callable[[], Lease]
@@ -58,6 +60,16 @@ class Hold:
 class Cancel:
     delivery: DeliveryId
     now: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class PendingEnd:
+    """Deliveries of one endpoint that were due before an instant, at most `limit`."""
+
+    endpoint: EndpointId
+    before: Instant
+    now: Instant
+    limit: int
 
 
 class Claiming:
@@ -161,6 +173,19 @@ async def bury(transaction: Transaction, batch: Sequence[Bury]) -> Sequence[None
         packed, leases = [packed for packed, _ in one.rows], [lease for _, lease in one.rows]
         await transaction.run("bury", packed, leases, one.now, AttemptReason.CONFIG_ERROR.value)
     return [None] * len(batch)
+
+
+async def expire_pending(transaction: Transaction, batch: Sequence[PendingEnd]) -> Sequence[Sequence[DeliveryId]]:
+    ended: list[Sequence[DeliveryId]] = []
+    for one in batch:
+        reason = AttemptReason.PENDING_EXPIRED.value
+        rows = await transaction.run("expire_pending", one.endpoint, one.before, one.now, reason, one.limit)
+        ended.append([delivery_id(packed) for (packed,) in rows])
+    return ended
+
+
+async def pending_since(connection: Connection) -> Mapping[EndpointId, Instant]:
+    return {row[0]: row[1] for row in await connection.fetch(QUERIES["pending_since"])}
 
 
 async def cancel(transaction: Transaction, batch: Sequence[Cancel]) -> Sequence[bool | NotFound]:

@@ -331,6 +331,28 @@ UPDATE deliveries SET
 FROM unnest($1::uuid[], $2::bigint[]) AS held (id, lease)
 WHERE deliveries.id = held.id AND deliveries.lease = held.lease AND state = 'pending';
 
+-- pending_since --
+-- The endpoints that have pending deliveries, each with when its oldest one is due. One look into the index for each
+-- endpoint, whatever the number of deliveries.
+WITH RECURSIVE waiting (endpoint) AS (
+    SELECT min(endpoint) FROM deliveries WHERE state = 'pending'
+    UNION ALL
+    SELECT (SELECT min(endpoint) FROM deliveries WHERE state = 'pending' AND endpoint > waiting.endpoint)
+    FROM waiting WHERE waiting.endpoint IS NOT NULL
+)
+SELECT endpoint, (SELECT min(due_at) FROM deliveries WHERE state = 'pending' AND endpoint = waiting.endpoint)
+FROM waiting WHERE endpoint IS NOT NULL;
+
+-- expire_pending --
+-- Deliveries of one endpoint have waited for too long. A lease that one still has ended long ago.
+UPDATE deliveries SET
+    state = 'dead', due_at = NULL, lease = NULL, due_if_lost = NULL, ended_at = $3, last_reason = $4
+WHERE id = ANY (ARRAY(
+    SELECT id FROM deliveries WHERE state = 'pending' AND endpoint = $1 AND due_at < $2
+    ORDER BY due_at LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED
+))
+RETURNING id;
+
 -- cancel --
 -- Cancel a pending delivery, leased or not.
 UPDATE deliveries SET state = 'cancelled', due_at = NULL, lease = NULL, due_if_lost = NULL, ended_at = $2

@@ -166,6 +166,7 @@ class PostgresStore:
             "claim_suspect", 31, suspects.ClaimingSuspects(new_lease).apply, leases=leasing.claimed_leases
         )
         self._end_suspect = Handler("end_suspect", 32, suspects.end)
+        self._expire_pending = Handler("expire_pending", 33, leasing.expire_pending)
         self._release_adrift = Handler("release_adrift", 15, leasing.release_adrift)
 
     def _node_now(self) -> Instant | None:
@@ -286,6 +287,16 @@ class PostgresStore:
 
     async def end_suspect(self, delivery: DeliveryId, now: Instant) -> bool:
         ended: bool = await self._writer.submit(self._end_suspect, suspects.SuspectEnd(delivery, now))
+        return ended
+
+    async def pending_since(self) -> Mapping[EndpointId, Instant]:
+        return await self._readers.read(leasing.pending_since)
+
+    async def expire_pending(
+        self, endpoint: EndpointId, before: Instant, now: Instant, limit: int
+    ) -> Sequence[DeliveryId]:
+        one = leasing.PendingEnd(endpoint, before, now, limit)
+        ended: Sequence[DeliveryId] = await self._writer.submit(self._expire_pending, one)
         return ended
 
     async def record(self, result: Result) -> bool:

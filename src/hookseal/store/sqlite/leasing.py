@@ -65,6 +65,16 @@ class Cancel:
     now: Instant
 
 
+@dataclass(frozen=True, slots=True)
+class PendingEnd:
+    """Deliveries of one endpoint that were due before an instant, at most `limit`."""
+
+    endpoint: EndpointId
+    before: Instant
+    now: Instant
+    limit: int
+
+
 class Claiming:
     def __init__(self, new_lease: NewLease) -> None:
         self._new_lease = new_lease
@@ -171,6 +181,25 @@ def bury(connection: apsw.Connection, batch: Sequence[Bury]) -> Sequence[None]:
             values = {"key": key, "lease": lease, "now": one.now, "reason": AttemptReason.CONFIG_ERROR.value}
             connection.execute(QUERIES["bury"], values)
     return [None] * len(batch)
+
+
+def expire_pending(connection: apsw.Connection, batch: Sequence[PendingEnd]) -> Sequence[Sequence[DeliveryId]]:
+    return [_expire_pending(connection, one) for one in batch]
+
+
+def _expire_pending(connection: apsw.Connection, one: PendingEnd) -> Sequence[DeliveryId]:
+    values = {
+        "endpoint": one.endpoint,
+        "before": one.before,
+        "now": one.now,
+        "limit": one.limit,
+        "reason": AttemptReason.PENDING_EXPIRED.value,
+    }
+    return [delivery_id(packed) for (packed,) in fetch(connection, QUERIES["expire_pending"], values)]
+
+
+def pending_since(connection: apsw.Connection) -> Mapping[EndpointId, Instant]:
+    return dict(fetch(connection, QUERIES["pending_since"]))
 
 
 def cancel(connection: apsw.Connection, batch: Sequence[Cancel]) -> Sequence[bool | NotFound]:

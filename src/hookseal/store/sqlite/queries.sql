@@ -269,6 +269,28 @@ UPDATE deliveries SET
     state = 'dead', due_at = NULL, lease = NULL, due_if_lost = NULL, ended_at = :now, last_reason = :reason
 WHERE key = :key AND lease = :lease AND state = 'pending';
 
+-- pending_since --
+-- The endpoints that have pending deliveries, each with when its oldest one is due. One look into the index for each
+-- endpoint, whatever the number of deliveries.
+WITH RECURSIVE waiting (endpoint) AS (
+    SELECT min(endpoint) FROM deliveries WHERE state = 'pending'
+    UNION ALL
+    SELECT (SELECT min(endpoint) FROM deliveries WHERE state = 'pending' AND endpoint > waiting.endpoint)
+    FROM waiting WHERE waiting.endpoint IS NOT NULL
+)
+SELECT endpoint, (SELECT min(due_at) FROM deliveries WHERE state = 'pending' AND endpoint = waiting.endpoint)
+FROM waiting WHERE endpoint IS NOT NULL;
+
+-- expire_pending --
+-- Deliveries of one endpoint have waited for too long. A lease that one still has ended long ago.
+UPDATE deliveries SET
+    state = 'dead', due_at = NULL, lease = NULL, due_if_lost = NULL, ended_at = :now, last_reason = :reason
+WHERE key IN (
+    SELECT key FROM deliveries WHERE state = 'pending' AND endpoint = :endpoint AND due_at < :before
+    ORDER BY due_at LIMIT :limit
+)
+RETURNING id;
+
 -- cancel --
 -- Cancel a pending delivery, leased or not.
 UPDATE deliveries SET state = 'cancelled', due_at = NULL, lease = NULL, due_if_lost = NULL, ended_at = :now

@@ -206,6 +206,7 @@ class SqliteStore:
             "claim_suspect", 31, suspects.ClaimingSuspects(new_lease).apply, leases=leasing.claimed_leases
         )
         self._end_suspect = Handler("end_suspect", 32, suspects.end)
+        self._expire_pending = Handler("expire_pending", 33, leasing.expire_pending)
 
     # --- opening and closing ---
 
@@ -368,6 +369,16 @@ class SqliteStore:
 
     async def end_suspect(self, delivery: DeliveryId, now: Instant) -> bool:
         ended: bool = await self._writer.submit(self._end_suspect, suspects.SuspectEnd(delivery, now))
+        return ended
+
+    async def pending_since(self) -> Mapping[EndpointId, Instant]:
+        return await self._looking.read(leasing.pending_since)
+
+    async def expire_pending(
+        self, endpoint: EndpointId, before: Instant, now: Instant, limit: int
+    ) -> Sequence[DeliveryId]:
+        one = leasing.PendingEnd(endpoint, before, now, limit)
+        ended: Sequence[DeliveryId] = await self._writer.submit(self._expire_pending, one)
         return ended
 
     async def record(self, result: Result) -> bool:
