@@ -4,7 +4,8 @@ Theory of operation
 - An endpoint with a handshake is `validating`, `active` or `failed`. Only while it is active is its lane open; the
   gate (the delivery engine) keeps all others shut, so that no event is posted before the consent.
 - What was answered is kept in the store, for the URL and the name that we asked by: a restart asks only those that have
-  not consented, or whose URL has changed. Another node's news is read there, too, every `LOOK_S`.
+  not consented, or whose URL has changed. Another node's changes are read there, too: when the store tells of one
+  (`update`), before a callback is answered (`refresh`), and every `LOOK_S` while an endpoint has not consented.
 - `failed` is asked again after 1 min, 5 min, 30 min, 1 h, then every 6 h, and whenever the operator says so.
 - With `callback` the request carries a URL of ours with a token in it. An answer that consents to nothing then leaves
   the endpoint `validating` until the token is used, once, or is over; then it is asked anew. Of the token only a hash
@@ -16,7 +17,7 @@ import asyncio
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Protocol
 
@@ -27,7 +28,7 @@ from hookseal.delivery.consent import Consent, rate_in
 from hookseal.delivery.endpoint import Endpoint
 from hookseal.destinations import handshake
 from hookseal.egress.port import Egress
-from hookseal.errors import NotFound, SealBroken, StoreError
+from hookseal.errors import NotFound, StoreError
 from hookseal.logs import get_logger
 from hookseal.model import EndpointId
 from hookseal.store.port import Store
@@ -89,11 +90,16 @@ class Gate(Protocol):
     async def close(self, endpoint: EndpointId) -> None: ...
 
 
+async def _is_current() -> None:
+    """The `refresh` of a process that makes every change itself."""
+
+
 class Subscriptions:
     """All methods belong to one event loop.
 
     public_url  what others reach us by: the name that we ask by, and where callbacks go.
     new_token   makes the secret part of a callback's URL.
+    refresh     calls `update` if another node has changed something. It must be cheap, because anyone can cause it.
     """
 
     def __init__(
@@ -105,6 +111,7 @@ class Subscriptions:
         *,
         public_url: str | None = None,
         new_token: Callable[[], str] = lambda: secrets.token_urlsafe(_TOKEN_BYTES),
+        refresh: Callable[[], Awaitable[None]] = _is_current,
     ) -> None:
         self._store = store
         self._egress = egress
@@ -112,8 +119,10 @@ class Subscriptions:
         self._clock = clock
         self._public_url = public_url.rstrip("/") if public_url else None
         self._new_token = new_token
+        self._refresh = refresh
         self._endpoints: dict[EndpointId, Endpoint] = {}
         self._known: dict[EndpointId, Subscription] = {}
+        self._writes: dict[EndpointId, int] = {}
         self._asking: dict[EndpointId, asyncio.Lock] = {}
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._news = asyncio.Event()
@@ -146,6 +155,11 @@ class Subscriptions:
             await self._apply(id)
         self._news.set()
 
+    async def update(self) -> None:
+        """Read the consents again: another node may have changed them. StoreError when they cannot be read."""
+        writes = dict(self._writes)
+        await self._take_over(await self._store.kept(SHELF), writes)
+
     # --- asked from outside -----------------------------------------------------------------------------------------
 
     def states(self) -> Mapping[EndpointId, Subscription]:
@@ -169,7 +183,8 @@ class Subscriptions:
         StoreError when it cannot be kept: the token is not used up then. Without a rate, the one that was asked for.
         """
         digest = _digest(token)
-        await self._look()
+        # Another node may have made the token, or seen it used. Nothing is decrypted for a token that nobody made.
+        await self._refresh()
         now = self._clock.now()
         for id, one in self._known.items():
             if not one.token or not hmac.compare_digest(one.token, digest):
@@ -272,19 +287,25 @@ class Subscriptions:
     # --- keeping ----------------------------------------------------------------------------------------------------
 
     async def _keep(self, id: EndpointId, one: Subscription) -> None:
+        # Counted before and after the write: what is read meanwhile may be older than what is written.
+        self._writes[id] = self._writes.get(id, 0) + 1
         await self._store.keep(SHELF, id, msgspec.json.encode(one))
+        self._writes[id] += 1
         self._known[id] = one
 
     async def _look(self) -> None:
         """Read what is kept: by this process before its restart, or by another node."""
         try:
-            kept = await self._store.kept(SHELF)
-        except (StoreError, SealBroken) as error:
+            await self.update()
+        except StoreError as error:
             log.warning("consents cannot be read", code=error.code)
-            return
-        for id in self._endpoints:
+
+    async def _take_over(self, kept: Mapping[str, bytes | None], writes: Mapping[EndpointId, int]) -> None:
+        for id in list(self._endpoints):
             found = _read(kept.get(id))
             if found is None or found == self._known.get(id) or not self._is_of(found, id):
+                continue
+            if writes.get(id, 0) != self._writes.get(id, 0):
                 continue
             self._known[id] = found
             await self._apply(id)

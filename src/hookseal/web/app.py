@@ -25,6 +25,7 @@ from hookseal.destinations.handler import Handler, endpoint_of
 from hookseal.destinations.issuer import NAMESPACE as ISSUER_KEYS
 from hookseal.destinations.issuer import KeptIssuer
 from hookseal.destinations.registry import destinations
+from hookseal.destinations.subscriptions import SHELF as CONSENTS
 from hookseal.destinations.subscriptions import State, Subscription, Subscriptions
 from hookseal.egress.client import GuardedClient
 from hookseal.egress.policy import EgressPolicy
@@ -262,8 +263,9 @@ class Gateway:
             stack.push_async_callback(engine.stop, self.settings.server.drain_s)
             stack.push_async_callback(receiver.drain)
             subscriptions = Subscriptions(
-                store, egress, engine, self._clock, public_url=self.settings.server.public_url
+                store, egress, engine, self._clock, public_url=self.settings.server.public_url, refresh=feed.refresh
             )
+            feed.subscribe((CONSENTS,), subscriptions.update)
             await subscriptions.start(endpoints)
             stack.push_async_callback(subscriptions.stop)
             self._subscriptions = subscriptions

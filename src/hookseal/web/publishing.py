@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from hookseal.destinations.issuer import KEYS_PATH
 from hookseal.destinations.subscriptions import Callback
-from hookseal.errors import HooksealError, StoreError
+from hookseal.errors import HooksealError
 from hookseal.logs import get_logger
 from hookseal.web.receiving import Receive, Scope, Send
 
@@ -79,7 +79,8 @@ class Publishing:
                     return 400
                 case Callback.UNKNOWN:
                     return 404
-        except StoreError:
+        except HooksealError as error:
+            log.warning("a callback cannot be answered now", code=error.code)
             return 503
 
 
