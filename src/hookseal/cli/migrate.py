@@ -33,12 +33,17 @@ def migrate(
     if judgement.faults or judgement.settings is None:
         raise judgement.faults[0]
     store = judgement.settings.store
-    exists = not store.is_embedded or (store.path.exists() and store.path.stat().st_size > 0)
+    exists = not store.is_embedded or not store.create or (store.path.exists() and store.path.stat().st_size > 0)
     key_path = store.key_path
     keyring = Keyring.parse(store.keyring) if key_path is None else load_or_create(key_path, exists)
 
     async def bring() -> None:
-        opened = SqliteStore(store.path, keyring) if store.is_embedded else PostgresStore(store.url, keyring)
+        create = store.create
+        opened = (
+            SqliteStore(store.path, keyring, create=create)
+            if store.is_embedded
+            else PostgresStore(store.url, keyring, create=create)
+        )
         await opened.open()
         await opened.close()
 

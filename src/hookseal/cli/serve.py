@@ -7,13 +7,21 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hookseal.clock import SystemClock
-from hookseal.errors import PartEnded
+from hookseal.errors import PartEnded, StoreUnavailable
 from hookseal.settings import Settings
+
+if TYPE_CHECKING:
+    from hookseal.web.app import Gateway
+
+_SUSPECT_STORE = (
+    "the store is new and empty, but its keys were there before. If something was stored already, stop: its volume is not "
+    "mounted, or [store] url names another one. After the first start, set [store] create = false"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -76,7 +84,7 @@ async def serving_until_stopped(
     tell = listening or _print_listening
     gateway = Gateway(settings, dev=dev)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(gateway)
+        stack.push_async_callback(gateway.stop)  # after the listeners, which are closed first
         header_timeout_s = settings.server.head_timeout_s
         address = await stack.enter_async_context(
             serving(gateway, settings.server.listen, header_timeout_s=header_timeout_s, place=place)
@@ -91,6 +99,10 @@ async def serving_until_stopped(
                     key="[server] manage_listen",
                 )
             )
+        if not await _started(gateway, stopping):
+            return
+        if gateway.store_is_suspect:
+            _print("hookseal: warning: " + _SUSPECT_STORE)
         keep_out_of_collections()
         tell(address.url)
         await _first_of(stopping, gateway.supervisor.ended)
@@ -98,6 +110,26 @@ async def serving_until_stopped(
             raise PartEnded(gateway.supervisor.ended_part)
         gateway.leave()
         await SystemClock().wait(hurried, settings.server.leave_s)
+
+
+async def _started(gateway: "Gateway", stopping: asyncio.Event) -> bool:
+    """Start while the listeners answer 503; False when the process was stopped before the store could be reached."""
+    starting = asyncio.create_task(gateway.start())
+    cancelling = asyncio.create_task(_cancel_start(gateway, stopping))
+    try:
+        await starting
+    except StoreUnavailable:
+        if not stopping.is_set():
+            raise
+        return False
+    finally:
+        cancelling.cancel()
+    return True
+
+
+async def _cancel_start(gateway: "Gateway", stopping: asyncio.Event) -> None:
+    await stopping.wait()
+    gateway.cancel_start()
 
 
 async def _first_of(*events: asyncio.Event) -> None:
@@ -111,5 +143,9 @@ async def _first_of(*events: asyncio.Event) -> None:
 
 
 def _print_listening(url: str) -> None:
+    _print(f"listening on {url}")
+
+
+def _print(line: str) -> None:
     with suppress(OSError):  # a full disk for the log is no reason not to receive
-        print(f"listening on {url}", file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from hookseal.egress.policy import EgressPolicy, parse_allowed
 from hookseal.errors import ConfigurationError
 from hookseal.manage import registration
-from hookseal.manage.store_place import store_faults
+from hookseal.manage.store_place import is_absent_beside_keys, store_faults
 from hookseal.sealing import Keyring
 from hookseal.settings import EndpointSettings, Overrides, Settings, SourceSettings, read
 from hookseal.settings.kinds import host_and_port
@@ -72,6 +72,11 @@ def judge(
         if look_at_store:
             place = COMMAND_LINE if data is not None else reading.place
             faults += [ConfigurationError(place, key, remedy) for key, remedy in store_faults(reading.settings.store)]
+            if is_absent_beside_keys(reading.settings.store):
+                warnings.append(
+                    f"{place}: [store] url: the keys are there and the store is not; after the first start this means that "
+                    "its volume is not mounted, or that the URL names another one"
+                )
     return Judgement(place=reading.place, settings=reading.settings, faults=tuple(faults), warnings=tuple(warnings))
 
 

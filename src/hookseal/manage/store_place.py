@@ -26,6 +26,8 @@ def store_faults(store: StoreSettings) -> Iterator[tuple[str, str]]:
         yield "[store] url", "the folder of the store cannot be written by this user; change its owner or mode"
     elif exists and (problem := _not_a_store(store.path)):
         yield "[store] url", problem
+    elif not store.create and not (exists and store.path.stat().st_size):
+        yield "[store] create", "there is no store, and none may be created; mount its volume or correct [store] url"
     key_path = store.key_path
     if key_path is None:
         return
@@ -47,6 +49,13 @@ def store_faults(store: StoreSettings) -> Iterator[tuple[str, str]]:
             "[store] keyring",
             "the key file cannot be made in its folder; make the folder, or change owner or mode",
         )
+
+
+def is_absent_beside_keys(store: StoreSettings) -> bool:
+    """Whether the keys of an embedded store are there and the store is not, as when its volume is not mounted."""
+    if not store.is_embedded or (store.path.is_file() and store.path.stat().st_size):
+        return False
+    return store.key_path is None or store.key_path.is_file()
 
 
 def _given_keyring_faults(store: StoreSettings) -> Iterator[tuple[str, str]]:

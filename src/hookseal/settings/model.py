@@ -85,6 +85,8 @@ class StoreSettings:
     retain_metadata_days: int = 90
     dedupe_days: int = 400
     pending_days: int = 30
+    create: bool = True
+    start_timeout_s: float = 60.0
 
     @property
     def is_embedded(self) -> bool:

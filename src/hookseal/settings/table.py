@@ -219,6 +219,21 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     Row(_D, "dedupe_days", Whole(1, 36_500), "How long a repeated request is recognised.", "days"),
     Row(
+        _D,
+        "create",
+        Switch(),
+        "Whether a store that is not there is created. Set it to false after the first start: then a volume that is not "
+        "mounted, or a wrong database, is refused instead of being taken for a new installation.",
+    ),
+    Row(
+        _D,
+        "start_timeout_s",
+        Number(0, 86_400),
+        "How long the start waits for a PostgreSQL that cannot be reached. Meanwhile requests and `/readyz` are "
+        "answered 503. After it the process ends with exit code 1.",
+        "seconds",
+    ),
+    Row(
         _A,
         "keys",
         ListOf(Secret(), 100),

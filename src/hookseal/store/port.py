@@ -435,6 +435,8 @@ class IgnoredStore:
 class Store(Protocol):
     parts: ClassVar[Sequence[str]]
     """The threads and tasks that the store needs: the names that `StoreObserver.part_ended` is called with."""
+    created: bool
+    """Whether `open` found no store and created a new, empty one."""
 
     async def open(self) -> None:
         """Take the store: lock, migrate, check the keyring. StoreLocked or StoreMismatch when it cannot be had."""

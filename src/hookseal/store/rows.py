@@ -23,6 +23,11 @@ Row = Sequence[Any]
 dialect. The first one is the row's key there."""
 
 
+NOT_CREATED = (
+    "there is no store here, and [store] create is false; mount its volume or correct [store] url, "
+    "or set [store] create = true for the first start"
+)
+
 PROBE_SHELF = "probe"
 """Of the values that `Store.probe` writes. None is ever left there."""
 

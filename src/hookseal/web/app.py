@@ -5,6 +5,7 @@ the part's own affair. A gateway is an ASGI app: `/in/…` goes to the receiving
 mounted in an app of the user's own, where handlers (`on`) take events in the same process.
 """
 
+import asyncio
 import os
 import random
 from collections.abc import AsyncIterator, Callable, MutableMapping
@@ -61,6 +62,7 @@ from hookseal.store.port import Refusal, Store
 from hookseal.store.postgres import PostgresStore
 from hookseal.store.sqlite import SqliteStore
 from hookseal.time_source import EarliestClock, Evidence, TimeSource
+from hookseal.web.health_answers import HEALTH_PATHS, respond_with_checks
 from hookseal.web.live import Live, Parts
 from hookseal.web.publishing import KeySet, Publishing, is_published
 from hookseal.web.receiving import PREFIX, Limits, Receive, Receiving, Scope, Send, own_path, respond
@@ -71,6 +73,9 @@ from hookseal.web.timing import Timing
 from hookseal.web.told import Told
 
 log = get_logger(__name__)
+
+_FIRST_START_PAUSE_S, _LONGEST_START_PAUSE_S = 0.25, 5.0
+"""Between two attempts to reach the database at the start."""
 
 TEST_CALL = provider_test_call.PATH.encode()
 """On both listeners: who calls it receives our deliveries and holds no key of the API."""
@@ -112,6 +117,9 @@ class Gateway:
         self._store: Store | None = None
         self._management: Any = None
         self._publishing: Publishing | None = None
+        self._start_cancelled = asyncio.Event()
+        self.store_is_suspect = False
+        """Whether the start created a new store for keys that were there before: its volume may not be mounted."""
         self._subscriptions: Subscriptions | None = None
         self._warned = False
         server = self.settings.server
@@ -195,12 +203,38 @@ class Gateway:
         return self._subscriptions
 
     async def start(self) -> None:
-        """Open the store, void what a dead process left leased, begin to deliver, then to receive."""
+        """Open the store, void what a dead process left leased, begin to deliver, then to receive.
+
+        A database that cannot be reached is waited for, `[store] start_timeout_s` long: StoreUnavailable after that,
+        or after `cancel_start`.
+        """
+        row, started_at, pause_s = self.settings.store, self._clock.monotonic(), _FIRST_START_PAUSE_S
+        while True:
+            try:
+                await self._start()
+                return
+            except StoreUnavailable as error:
+                remaining_s = row.start_timeout_s - (self._clock.monotonic() - started_at)
+                # A file that cannot be opened is the operator's to repair; nothing is won by waiting.
+                if row.is_embedded or remaining_s <= 0 or self._start_cancelled.is_set():
+                    raise
+                log.warning("the store cannot be reached, the start waits for it", code=error.code)
+            await self._clock.wait(self._start_cancelled, min(pause_s, remaining_s))
+            pause_s = min(pause_s * 2, _LONGEST_START_PAUSE_S)
+
+    def cancel_start(self) -> None:
+        """A `start` that waits for the database gives up."""
+        self._start_cancelled.set()
+
+    async def _start(self) -> None:
         self.supervisor.begin_start()
         async with AsyncExitStack() as stack:
-            store = self._open_store()
+            store, keys_are_new = self._open_store()
             await store.open()
             stack.push_async_callback(store.close)
+            self.store_is_suspect = store.created and not keys_are_new
+            if self.store_is_suspect:
+                log.warning("the store is new and empty, but its keys are not; is this the right volume or database")
             voided = await self._void_leases(store)
             egress = self._open_egress()
             stack.push_async_callback(egress.close)
@@ -351,6 +385,9 @@ class Gateway:
         elif scope["type"] == "http" and is_published(path := own_path(scope)):
             await self._publish(scope, path, receive, send)
         elif self._stack is None or self._management is None:
+            if scope["type"] == "http" and (probed := HEALTH_PATHS.get(own_path(scope))) is not None:
+                await respond_with_checks(await probed(self.health), scope, receive, send)
+                return
             self._warn_if_unstarted()
             await respond(send, answer(Case.STARTING))
         else:
@@ -403,18 +440,20 @@ class Gateway:
             shared=not self.settings.store.is_embedded,
         )
 
-    def _open_store(self) -> Store:
-        store = self.settings.store
-        key_path = store.key_path
-        if not store.is_embedded:
-            given = Keyring.parse(store.keyring) if key_path is None else load_or_create(key_path, store_exists=True)
-            return PostgresStore(store.url, given, clock=self._clock, observer=_StoreObserver(self))
-        path = store.path
-        if key_path is None:
-            keyring = Keyring.parse(self.settings.store.keyring)
+    def _open_store(self) -> tuple[Store, bool]:
+        """The store, not open yet, and whether its keyring was created just now."""
+        row = self.settings.store
+        key_path, observer = row.key_path, _StoreObserver(self)
+        keys_are_new = key_path is not None and not key_path.exists()
+        # A key file belongs to a store: without one that may be created, none is created for it.
+        exists = not row.is_embedded or not row.create or (row.path.exists() and row.path.stat().st_size > 0)
+        keyring = Keyring.parse(row.keyring) if key_path is None else load_or_create(key_path, exists)
+        store: Store
+        if row.is_embedded:
+            store = SqliteStore(row.path, keyring, clock=self._clock, observer=observer, create=row.create)
         else:
-            keyring = load_or_create(key_path, path.exists() and path.stat().st_size > 0)
-        return SqliteStore(path, keyring, clock=self._clock, observer=_StoreObserver(self))
+            store = PostgresStore(row.url, keyring, clock=self._clock, observer=observer, create=row.create)
+        return store, keys_are_new
 
     def _supervise(
         self,
@@ -438,7 +477,8 @@ class Gateway:
     def _receiving_state(self) -> CheckState:
         if self.receiving.leaving:
             return CheckState(False, "leaving")
-        return CheckState(self.receiving.receiver is not None)
+        is_started = self.receiving.receiver is not None
+        return CheckState(is_started, "" if is_started else "starting")
 
     def _consent(self, endpoint: EndpointId) -> Subscription | None:
         return None if self._subscriptions is None else self._subscriptions.states().get(endpoint)

@@ -64,6 +64,9 @@ SETTINGS: Final[Mapping[str, str]] = {
 _PREPARED = 200
 _KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 10, 3, 3
 _USER_TIMEOUT_MS = 5000
+_OF_THE_ROLE = frozenset({"user", "database user", "client"})
+"""Where a setting comes from (`pg_settings.source`) that was made for this user. One of the server or the database may
+be a switch-over or a full disk, and passes."""
 _SYNCED = frozenset({"on", "remote_apply"})
 
 _DLE = "\x10"
@@ -120,12 +123,18 @@ async def _connect(url: str) -> Connection:
 
 
 async def _judge(connection: Connection) -> None:
-    [(fsync, full_pages, synced, encoding, read_only, recovering)] = await connection.fetch(QUERIES["server_state"])
+    [(fsync, full_pages, synced, encoding, read_only, recovering, read_only_by)] = await connection.fetch(
+        QUERIES["server_state"]
+    )
     for setting, value in (("fsync", fsync), ("full_page_writes", full_pages)):
         if value != "on":
             raise StoreMismatch(f"the server has {setting} off and may lose what it acknowledged; turn it on")
     if encoding != "UTF8":
         raise StoreMismatch(f"the database is encoded in {encoding}; make one in UTF8")
+    if read_only == "on" and not recovering and read_only_by in _OF_THE_ROLE:
+        raise StoreMismatch(
+            "this user is read-only (default_transaction_read_only is set for it); name one that may write"
+        )
     if recovering or read_only == "on":
         raise StoreUnavailable("the server is read-only")
     if synced not in _SYNCED:

@@ -18,6 +18,7 @@ from hookseal.sealing import Keyring
 from hookseal.store.migrations import Migration, check_keyring, read_migrations
 from hookseal.store.postgres.connection import Connection
 from hookseal.store.postgres.queries import HERE, QUERIES
+from hookseal.store.rows import NOT_CREATED
 
 
 def migrations(folder: Path = HERE / "migrations") -> Sequence[Migration]:
@@ -25,13 +26,47 @@ def migrations(folder: Path = HERE / "migrations") -> Sequence[Migration]:
 
 
 async def bring(
-    connection: Connection, place: str, keyring: Keyring, now: Instant, known: Sequence[Migration] | None = None
-) -> None:
-    """The newest schema, and every key of the keyring noted. StoreMismatch when the store must not be opened."""
+    connection: Connection,
+    place: str,
+    keyring: Keyring,
+    now: Instant,
+    known: Sequence[Migration] | None = None,
+    *,
+    create: bool = True,
+) -> bool:
+    """Apply the missing migrations and note every key of the keyring. Return whether there was no store before.
+
+    StoreMismatch when the store must not be opened, when this user may not change it, or when there is none and
+    `create` is false.
+    """
     known = migrations() if known is None else known
     version, noted = await inspect(connection, place, keyring, known)
+    if version == 0 and not create:
+        raise StoreMismatch(f"{place}: {NOT_CREATED}")
     if version == len(known) and noted >= {kid for kid, _ in keyring.keys}:
-        return
+        return False
+    try:
+        await _migrate(connection, place, keyring, now, version, known)
+    except asyncpg.InsufficientPrivilegeError:
+        raise StoreMismatch(
+            f"{place}: this user may not create or migrate the schema `hookseal`; run `hookseal migrate` as its owner"
+        ) from None
+    return version == 0
+
+
+async def check_rights(connection: Connection, place: str) -> None:
+    """StoreMismatch when this user may not write a table that the gateway writes all the time."""
+    tables = [table for (table,) in await connection.fetch(QUERIES["tables_without_rights"])]
+    if tables:
+        raise StoreMismatch(
+            f"{place}: this user may not write {', '.join(tables)}; "
+            "grant SELECT, INSERT, UPDATE and DELETE on all tables of the schema `hookseal`"
+        )
+
+
+async def _migrate(
+    connection: Connection, place: str, keyring: Keyring, now: Instant, version: int, known: Sequence[Migration]
+) -> None:
     for number in range(version, max(len(known), version + 1)):
         await connection.execute(QUERIES["begin"])
         try:

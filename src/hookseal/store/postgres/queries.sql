@@ -22,11 +22,23 @@ ROLLBACK;
 -- with the server that a connection reaches.
 SELECT
     current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
-    current_setting('server_encoding'), current_setting('transaction_read_only'), pg_is_in_recovery();
+    current_setting('server_encoding'), current_setting('transaction_read_only'), pg_is_in_recovery(),
+    (SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only');
 
 -- sync_commits --
 -- A commit that returned is on the disk, and on the synchronous standbys where there are some.
 SET synchronous_commit = on;
+
+-- tables_without_rights --
+-- List the tables that this user may not read and write. The gateway writes the ledger and the keyring only when it
+-- migrates, so they are left out. PostgreSQL only: a file is opened for writing or not at all.
+SELECT relname::text FROM pg_class
+WHERE relnamespace = 'hookseal'::regnamespace AND relkind = 'r' AND relname NOT IN ('ledger', 'keyring')
+    AND NOT (
+        has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+        AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')
+    )
+ORDER BY relname;
 
 -- lock_schema --
 -- One node migrates at a time; the lock ends with the transaction. PostgreSQL only: SQLite has a lock for the file.

@@ -17,9 +17,11 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
+import asyncpg
+
 from hookseal import probe
 from hookseal.clock import Clock, Instant, SystemClock
-from hookseal.errors import StoreUnavailable
+from hookseal.errors import StoreMismatch, StoreUnavailable
 from hookseal.ids import new_delivery_id, random_63_bits
 from hookseal.model import DeliveryId, EndpointId, EventId, MappingRevision, RefusalId, SourceId
 from hookseal.probe import Step
@@ -60,10 +62,11 @@ from hookseal.store.postgres.adrift import Adrift
 from hookseal.store.postgres.changes import ChangeListener
 from hookseal.store.postgres.connection import Hosts
 from hookseal.store.postgres.expiring import Expiring
+from hookseal.store.postgres.faults import fault_of
 from hookseal.store.postgres.keeping import Keep
 from hookseal.store.postgres.leasing import Bury, Cancel, Claim, Claiming, Hold, Leased
 from hookseal.store.postgres.mapping import AssignMapping
-from hookseal.store.postgres.migrate import bring
+from hookseal.store.postgres.migrate import bring, check_rights
 from hookseal.store.postgres.quarantining import Quarantining, Release
 from hookseal.store.postgres.readers import Readers
 from hookseal.store.postgres.reading import Reading
@@ -95,6 +98,7 @@ class PostgresStore:
     quarantine_rows    the most refused requests kept; quarantine_bytes: the most bytes of them, sealed.
     held_rows          the most held requests that wait for a release; held_bytes: the most bytes of them, sealed.
     observer           is notified of commits, and of a task that ended.
+    create             False refuses a database without the schema: StoreMismatch.
     """
 
     parts: ClassVar[Sequence[str]] = ("store_writer",)
@@ -117,7 +121,10 @@ class PostgresStore:
         new_lease: Callable[[], Lease] = _random_lease,
         new_delivery_id: NewDeliveryId = new_delivery_id,
         observer: StoreObserver | None = None,
+        create: bool = True,
     ) -> None:
+        self.created = False
+        self._create = create
         self._observer: StoreObserver = observer or IgnoredStore()
         self._hosts = Hosts(url)
         self._sealer = keyring if isinstance(keyring, Sealer) else Sealer(keyring)
@@ -177,9 +184,15 @@ class PostgresStore:
     async def open(self) -> None:
         connection = await self._hosts.connect()
         try:
-            await bring(connection, self._hosts.name, self._sealer.keyring, self._clock.now())
-        except BaseException:
+            now = self._clock.now()
+            self.created = await bring(connection, self._hosts.name, self._sealer.keyring, now, create=self._create)
+            await check_rights(connection, self._hosts.name)
+        except BaseException as error:
             connection.terminate()
+            if isinstance(error, asyncpg.InsufficientPrivilegeError):
+                raise StoreMismatch(f"{self._hosts.name}: this user may not use the schema `hookseal`") from None
+            if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
+                raise fault_of(error, f"opening {self._hosts.name}") from None
             raise
         self._writer.start(connection)
         self._readers.start()

@@ -18,7 +18,7 @@ import apsw
 
 from hookseal import probe
 from hookseal.clock import Clock, Instant, SystemClock
-from hookseal.errors import StoreError, StoreUnavailable
+from hookseal.errors import StoreError, StoreMismatch, StoreUnavailable
 from hookseal.ids import new_delivery_id, random_63_bits
 from hookseal.model import DeliveryId, EndpointId, EventId, MappingRevision, RefusalId, SourceId
 from hookseal.probe import Step
@@ -56,7 +56,7 @@ from hookseal.store.port import (
 from hookseal.store.quarantine_rows import RefusalSealer
 from hookseal.store.quarantine_shares import HELD_BYTES, HELD_ROWS
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
-from hookseal.store.rows import PROBE_SHELF, kept_label, request_label, standing_value
+from hookseal.store.rows import NOT_CREATED, PROBE_SHELF, kept_label, request_label, standing_value
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import expiring, keeping, leasing, mapping, quarantining, rewrapping, suspects
 from hookseal.store.sqlite.accepting import Accepting, Prepared, prepare
@@ -111,6 +111,7 @@ class SqliteStore:
     log_start_pages      how much the log grows before it is moved; log_bound_pages: beyond it the writer helps.
     reserve_bytes        free space below which nothing new is accepted, see `room`.
     observer             is notified of commits, and of a thread that ended.
+    create               False refuses a file that is not there or is empty: StoreMismatch.
     vfs                  the name of an SQLite VFS, for tests that pull the plug.
     """
 
@@ -137,8 +138,11 @@ class SqliteStore:
         new_lease: Callable[[], Lease] = _random_lease,
         new_delivery_id: NewDeliveryId = new_delivery_id,
         observer: StoreObserver | None = None,
+        create: bool = True,
         vfs: str | None = None,
     ) -> None:
+        self.created = False
+        self._create = create
         self._observer: StoreObserver = observer or IgnoredStore()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._path = Path(path)
@@ -238,6 +242,9 @@ class SqliteStore:
             # Looked at through a connection that cannot write: a store that is not ours is left as it is.
             with contextlib.closing(open_onlooker(self._path, self._vfs)) as looking:
                 version = inspect(looking, self._sealer.keyring, known)
+        if version == 0 and not self._create:
+            raise StoreMismatch(f"{self._path}: {NOT_CREATED}")
+        self.created = version == 0
         create_file(self._path)
         connection = open_writer(self._path, self._vfs)
         try:
