@@ -130,6 +130,7 @@ class AttemptReason(StrEnum):
     PENDING_EXPIRED = "pending_expired"  # the same
     CONFIG_ERROR = "config_error"
     PAYLOAD_UNPARSABLE = "payload_unparsable"
+    SEAL_BROKEN = "seal_broken"  # what is stored of the event or the delivery was altered, or its key is gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

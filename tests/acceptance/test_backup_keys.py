@@ -156,7 +156,7 @@ async def test_keys_of_a_stopped_gateway_are_changed_in_its_place(tmp_path: Path
     assert code == 0, told
     here = ("--data", str(tmp_path), "--json")
     _, shown, told = await hookseal("keys", "list", *here, folder=tmp_path)
-    assert [(key["id"], key["active"], key["values"]) for key in shown["keys"]] == [("k1", True, 0)], told
+    assert [(key["id"], key["active"], key["values"]) for key in shown["keys"]] == [("k1", True, 1)], told
     _, rotated, _ = await hookseal("keys", "rotate", *here, folder=tmp_path)
     assert rotated == {"active": "k2", "new": True}
     _, pruned, _ = await hookseal("keys", "prune", *here, folder=tmp_path)

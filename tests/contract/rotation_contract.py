@@ -75,11 +75,11 @@ class RotationContract:
 
     async def test_new_values_are_sealed_under_the_first_key_and_old_ones_open(self, store: Store) -> None:
         events = await fill(store)
-        assert (await walk(store)).by_key == {"k1": 17}
+        assert (await walk(store)).by_key == {"k1": 18}
         await store.use_keyring(BOTH)
         assert store.keyring == BOTH
         events += await fill(store, 100)
-        assert (await walk(store)).by_key == {"k1": 17, "k2": 17}
+        assert (await walk(store)).by_key == {"k1": 18, "k2": 17}
         await check_all_opens(store, events)
 
     @pytest.mark.parametrize("keyring", [BOTH, LONG], ids=["same length", "longer"])
@@ -89,15 +89,15 @@ class RotationContract:
         events = await fill(store)
         await store.use_keyring(keyring)
         found = await walk(store, rewrap=True)
-        assert (found.by_key, found.moved, found.broken) == ({"k1": 17}, 17, 0)
+        assert (found.by_key, found.moved, found.broken) == ({"k1": 18}, 18, 0)
         again = await walk(store, rewrap=True)
-        assert (again.by_key, again.moved) == ({keyring.active: 17}, 0)
+        assert (again.by_key, again.moved) == ({keyring.active: 18}, 0)
         await check_all_opens(store, events)
         await store.drop_key("k1")
         await stores.close(store)
         alone = await stores.open(Keyring(keyring.keys[:1]))
         await check_all_opens(alone, events)
-        assert (await walk(alone)).by_key == {keyring.active: 17}
+        assert (await walk(alone)).by_key == {keyring.active: 18}
 
     async def test_a_store_is_not_opened_without_a_key_that_it_may_need(self, store: Store, stores: Stores) -> None:
         await fill(store)
@@ -138,11 +138,11 @@ class RotationContract:
             await asyncio.to_thread(there.wait, 30)
             after = await self.reopened_after_a_crash(stores, store)
         await moving
-        assert (await walk(after)).by_key == {"k1": 17}
+        assert (await walk(after)).by_key == {"k1": 18}
         await after.rewrap(4)
-        assert (await walk(after)).by_key == {"k1": 13, "k2": 4}
+        assert (await walk(after)).by_key == {"k1": 14, "k2": 4}
         await check_all_opens(after, events)
-        assert (await walk(after, rewrap=True)).moved == 13
+        assert (await walk(after, rewrap=True)).moved == 14
         await check_all_opens(after, events)
 
     async def reopened_after_a_crash(self, stores: Stores, store: Store) -> Store:
@@ -155,7 +155,7 @@ class RotationContract:
         events = await fill(store)
         await stores.damage(store, events[0])  # its end, which a move of its beginning does not look at
         await store.use_keyring(BOTH)
-        assert (await walk(store, rewrap=True)).moved == 17
+        assert (await walk(store, rewrap=True)).moved == 18
         with pytest.raises(SealBroken):
             await store.event(events[0])
         for event in events[1:]:
@@ -173,7 +173,7 @@ class RotationContract:
 
         await asyncio.gather(walk(store, rewrap=True), *map(receive_and_read, range(100)))
         await walk(store, rewrap=True)
-        assert (await walk(store)).by_key == {"k2": 117}
+        assert (await walk(store)).by_key == {"k2": 118}
 
     async def test_a_value_that_retention_took_meanwhile_is_left_alone(
         self, store: Any, monkeypatch: pytest.MonkeyPatch

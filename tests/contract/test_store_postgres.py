@@ -46,9 +46,9 @@ class PostgresStores:
         """What is committed at this moment, in a database of its own."""
         copy = await self.server.new_database()
         self._databases.append(copy)
-        there = await self.open(database=copy)
+        await self.close(await self.open(database=copy))  # makes the schema
         await self._copy_to(copy)
-        return there
+        return await self.open(database=copy)
 
     async def _copy_to(self, copy: str) -> None:
         source = await asyncpg.connect(self.server.url_of(self.database))

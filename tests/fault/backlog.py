@@ -10,14 +10,16 @@ again, or asks for one of these subjects.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apsw
 import asyncpg
 from plug import letter
 
 from hookseal.sealing import Keyring, Sealer
+from hookseal.store.event_seal import SECRET_NAME, SECRET_SHELF, EventSealer, Facts
 from hookseal.store.packing import SealedRequest, pack, unpack_request
-from hookseal.store.rows import request_label
+from hookseal.store.rows import bound_of, kept_label, request_label
 
 SEED = letter(0)
 NEWEST = 2_000
@@ -65,7 +67,28 @@ class Backlog:
             body = request.body.replace(SEED.key.encode(), subject(number).encode())
             yield number, sealer.seal(pack(SealedRequest(request.headers, body)), request_label(self.packed(number)))
 
+    def seals(
+        self, keyring: Keyring, secret: bytes, seed: Sequence[Any], provider: str, revision: str
+    ) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
+        """Of each event whose body opens: its id, facts, the hash of its subject, and the seal of its delivery.
 
+        seed: its row of `event_rows`, which the others are copies of.
+        """
+        events = EventSealer()
+        events.use(Sealer(keyring).unseal(secret, kept_label(SECRET_SHELF, SECRET_NAME)))
+        copied = bound_of(seed, None)._replace(provider=provider, revision=revision)
+        provider_type = events.open(seed[7], copied).provider_type
+        first, last = self.middle
+        for number in (*range(1, first), *range(last + 1, self.count + 1)):
+            id, name = self.packed(number), subject(number)
+            subject_hash = events.subject_hash(name)
+            received_at = (self.begin_ms + number) * 1000
+            bound = copied._replace(id=id, request=id, received_at=received_at, subject_hash=subject_hash)
+            facts = events.seal(Facts(provider_type, name, name), bound)
+            yield id, facts, subject_hash, events.delivery_seal(id, id, "core")
+
+
+_SECRET = f"SELECT sealed FROM kept WHERE shelf = '{SECRET_SHELF}'"
 _WAITING = {
     "endpoint": "'core'",
     "state": "'pending'",
@@ -95,11 +118,10 @@ def fill_sqlite(file: Path, keyring: Keyring, backlog: Backlog) -> None:
     [(source,)] = connection.execute("SELECT source FROM events")
     event, delivery = f"n + {counted['event']}", f"n + {counted['delivery']}"
     [(seed_id, seed)] = connection.execute("SELECT id, sealed FROM requests JOIN bodies ON request = key")
-    reference = f"printf('{_REFERENCE}%012d', n)"
     with connection:
         _multiply(connection, backlog, "requests", {"key": event, "id": _SQLITE_ID})
         row = {"key": event, "id": _SQLITE_ID, "request": event, "sequence": "n + 1", "received_at": _SQLITE_AT}
-        _multiply(connection, backlog, "events", {**row, "subject": reference, "provider_id": reference})
+        _multiply(connection, backlog, "events", row)
         row = {"key": delivery, "id": _SQLITE_ID, "event": event, "created_at": _SQLITE_AT, "due_at": _SQLITE_AT}
         _multiply(connection, backlog, "deliveries", {**row, **_WAITING})
         first, last = backlog.middle
@@ -110,6 +132,12 @@ def fill_sqlite(file: Path, keyring: Keyring, backlog: Backlog) -> None:
         )
         opened = ((number + counted["event"], sealed) for number, sealed in backlog.sealed(keyring, seed, seed_id))
         connection.executemany("INSERT INTO bodies (request, sealed) VALUES (?, ?)", opened)
+        [(secret,)] = connection.execute(_SECRET)
+        [copied] = connection.execute("SELECT * FROM event_rows WHERE id = ?", (seed_id,))
+        [(provider, revision)] = connection.execute("SELECT provider, revision FROM mappings")
+        for id, *values in backlog.seals(keyring, secret, copied, provider, revision):
+            connection.execute("UPDATE events SET facts = ?, subject_hash = ? WHERE id = ?", (*values[:2], id))
+            connection.execute("UPDATE deliveries SET seal = ? WHERE id = ?", (values[2], id))
         values = {"begin_ms": backlog.begin_ms, "count": backlog.count}
         connection.execute(
             f"INSERT INTO dedupe (slot, rest, event) {_SQLITE_NUMBERS} "
@@ -165,10 +193,9 @@ async def fill_postgres(url: str, keyring: Keyring, backlog: Backlog) -> None:
         [(seed_id, seed, source)] = await connection.fetch(
             "SELECT events.id, sealed, source FROM events JOIN bodies USING (request)"
         )
-        reference = f"'{_REFERENCE}' || lpad(n::text, 12, '0')"
         row = {"id": _POSTGRES_ID, "request": _POSTGRES_ID, "sequence": "n + 1", "received_at": _POSTGRES_AT}
         tables: Sequence[tuple[str, Mapping[str, str]]] = (
-            ("events", {**row, "subject": reference, "provider_id": reference}),
+            ("events", row),
             (
                 "deliveries",
                 {
@@ -210,6 +237,16 @@ async def fill_postgres(url: str, keyring: Keyring, backlog: Backlog) -> None:
         )
         opened = ((backlog.packed(number), sealed) for number, sealed in backlog.sealed(keyring, seed, seed_id.bytes))
         await _copy(connection, opened)
+        secret = await connection.fetchval(_SECRET)
+        copied = await connection.fetchrow("SELECT * FROM event_rows WHERE id = $1", seed_id.bytes)
+        provider, revision = await connection.fetchrow("SELECT provider, revision FROM mappings")
+        seals = list(backlog.seals(keyring, secret, copied, provider, revision))
+        await connection.executemany(
+            "UPDATE events SET facts = $2, subject_hash = $3 WHERE id = $1", [row[:3] for row in seals]
+        )
+        await connection.executemany(
+            "UPDATE deliveries SET seal = $2 WHERE id = $1", [(row[0], row[3]) for row in seals]
+        )
         await connection.execute("UPDATE sequences SET value = $1 WHERE source = $2", 1 + backlog.count, source)
         await connection.execute("ANALYZE")
     finally:

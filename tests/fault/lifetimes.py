@@ -15,15 +15,20 @@ import ending
 from hookseal.clock import Instant
 from hookseal.sealing import Keyring, Sealer
 from hookseal.store.keyfile import load_or_create
+from hookseal.store.old_rows import MIGRATION
 from hookseal.store.packing import SealedRequest, pack
 from hookseal.store.rows import request_label
 from hookseal.store.sqlite.migrate import migrate, migrations, note_keyring
+from hookseal.store.sqlite.sealing_old_rows import seal_old_rows
 
 NODE = Path(__file__).with_name("lifetime_node.py")
 NOW = Instant(1_763_700_000_000_000)
 PENDING = 100
 SEALED = 10
 BODY = b'{"a": "body of a past request"}'
+
+_READABLE = 9
+"""The last schema that has subjects in readable columns. Rows are written to it, and sealed by the migration that follows."""
 
 _FILL = """
 INSERT INTO requests (key, id, events)
@@ -48,7 +53,8 @@ def make_store(folder: Path, count: int, *, version: int | None = None, body_byt
     sealer = Sealer(keyring)
     connection = apsw.Connection(str(folder / "hookseal.db"))
     connection.execute("PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF")
-    migrate(connection, 0, migrations()[:version], NOW)
+    first = min(version or _READABLE, _READABLE)
+    migrate(connection, 0, migrations()[:first], NOW)
     note_keyring(connection, keyring)
     plain = pack(SealedRequest(((b"content-type", b"application/json"),), BODY))
     filler = bytes(body_bytes)
@@ -61,6 +67,9 @@ def make_store(folder: Path, count: int, *, version: int | None = None, body_byt
                 for key in range(1, count + 1)
             ),
         )
+    if version is None:
+        steps = {MIGRATION: lambda connection: seal_old_rows(connection, sealer)}
+        migrate(connection, first, migrations(), NOW, steps)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
     return keyring

@@ -20,7 +20,9 @@ from hookseal.store.postgres.migrate import bring, migrations
 from hookseal.store.postgres.queries import HERE
 
 SHAPE = """
-SELECT 'column', table_name::text, ordinal_position::text, column_name::text, data_type::text, is_nullable::text,
+SELECT 'column', table_name::text,
+    -- A dropped column leaves a gap in the positions.
+    row_number() OVER (PARTITION BY table_name ORDER BY ordinal_position)::text, column_name::text, data_type::text, is_nullable::text,
     column_default::text
 FROM information_schema.columns WHERE table_schema = 'hookseal'
 UNION ALL
@@ -42,7 +44,7 @@ FROM pg_proc WHERE pronamespace = 'hookseal'::regnamespace
 UNION ALL
 SELECT 'storage', attrelid::regclass::text, attname, attstorage::text, '', '', ''
 FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
-WHERE relnamespace = 'hookseal'::regnamespace AND relkind = 'r' AND attnum > 0
+WHERE relnamespace = 'hookseal'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
 ORDER BY 1, 2, 3, 4
 """
 

@@ -43,6 +43,7 @@ def rotation_of(store: Any, keyfile: Path | None, *, is_shared: bool = False) ->
 
 
 async def fill(store: SqliteStore, count: int, start: int = 0) -> list[EventId]:
+    """Store as many events. One more value is sealed: the secret of the store."""
     ids = []
     for number in range(start, start + count):
         key = number.to_bytes(32)
@@ -61,12 +62,12 @@ async def values_of(rotation: KeyRotation) -> list[tuple[str, bool, int]]:
 async def test_a_rotation_moves_all_and_then_the_old_key_can_go(store: SqliteStore, keyfile: Path) -> None:
     events = await fill(store, 300)
     rotation = rotation_of(store, keyfile)
-    assert await values_of(rotation) == [("k1", True, 300)]
+    assert await values_of(rotation) == [("k1", True, 301)]
     assert await rotation.rotate() == Rotated(active="k2", is_new=True)
     assert read(keyfile).kids == ("k2", "k1")
     await rotation.finished()
-    assert rotation.moved == 300
-    assert await values_of(rotation) == [("k2", True, 300), ("k1", False, 0)]
+    assert rotation.moved == 301
+    assert await values_of(rotation) == [("k2", True, 301), ("k1", False, 0)]
     assert await rotation.prune() == ("k1",)
     assert read(keyfile).kids == ("k2",)
     await store.close()
@@ -121,7 +122,7 @@ async def test_a_store_that_cannot_note_the_key_goes_on_under_the_old_one(
     rotation = rotation_of(again, keyfile)
     rotation.start()
     await rotation.finished()
-    assert await values_of(rotation) == [("k2", True, 1), ("k1", False, 0)]
+    assert await values_of(rotation) == [("k2", True, 2), ("k1", False, 0)]
     await again.close()
 
 
@@ -133,7 +134,7 @@ async def test_a_second_rotation_waits_for_the_first_to_end(store: SqliteStore, 
     await rotation.finished()
     assert await rotation.rotate() == Rotated(active="k3", is_new=True)
     await rotation.finished()
-    assert await values_of(rotation) == [("k3", True, 10), ("k2", False, 0), ("k1", False, 0)]
+    assert await values_of(rotation) == [("k3", True, 11), ("k2", False, 0), ("k1", False, 0)]
     assert await rotation.prune() == ("k2", "k1")
 
 
@@ -147,11 +148,11 @@ async def test_a_rotation_stops_between_two_slices_and_the_next_process_goes_on(
     await rotation.finished()
     leave()
     await rotation.stop()
-    assert 0 < rotation.moved < 1000
+    assert 0 < rotation.moved < 1001
     following = rotation_of(store, keyfile)
     following.start()
     await following.finished()
-    assert following.moved == 1000 - rotation.moved
+    assert following.moved == 1001 - rotation.moved
 
 
 async def test_nothing_is_walked_where_there_is_one_key(store: SqliteStore, keyfile: Path) -> None:
@@ -171,7 +172,7 @@ async def test_a_shared_store_takes_up_what_every_node_was_given(store: SqliteSt
     add_key(keyfile)
     assert await rotation.rotate() == Rotated(active="k2", is_new=True)
     await rotation.finished()
-    assert await values_of(rotation) == [("k2", True, 5), ("k1", False, 0)]
+    assert await values_of(rotation) == [("k2", True, 6), ("k1", False, 0)]
 
 
 async def test_a_file_without_a_needed_key_is_not_taken_up(store: SqliteStore, keyfile: Path) -> None:
@@ -206,7 +207,7 @@ async def test_a_walk_waits_while_the_store_cannot_be_used(
     assert rotation.moved == 0
     clock.advance(5)
     await rotation.finished()
-    assert rotation.moved == 3
+    assert rotation.moved == 4
 
 
 def test_a_new_key_keeps_mode_comments_and_what_a_link_points_at(tmp_path: Path, keyfile: Path) -> None:

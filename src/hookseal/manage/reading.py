@@ -61,6 +61,8 @@ class EventReader:
 
     def __call__(self, stored: StoredEvent) -> Event:
         row = stored.row
+        if UNREADABLE in row.flags:
+            return _as_stored(stored)
         provider = self._providers.get(row.source) if row.mapping is None else None
         if BODY_EXPIRED in row.flags:
             event = _as_stored(stored)

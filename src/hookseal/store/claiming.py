@@ -10,8 +10,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from hookseal.errors import SealBroken
 from hookseal.message import RawRequest
-from hookseal.model import EndpointId
-from hookseal.store.port import StoredEvent
+from hookseal.model import AttemptReason, EndpointId
+from hookseal.store.claimed import ReadEvent
 from hookseal.store.rows import Opening, Row
 
 CLAIM_BYTES = 16 * 1024 * 1024
@@ -49,7 +49,7 @@ class ClaimedEvents(Generic[K]):
     def __init__(self, opening: Opening, rows: Sequence[tuple[K, Row]]) -> None:
         self._opening = opening
         self._rows = [(key, row) for key, row in rows if row[13] is not None and row[15] is not None]
-        self._lost = [row[0] for _, row in rows if row[13] is None or row[15] is None]
+        self._lost = [row for _, row in rows if row[13] is None or row[15] is None]
         self._requests: dict[K, Row] = {}
         self._raw: dict[K, RawRequest | None] = {}
         self._bytes = 0
@@ -92,14 +92,27 @@ class ClaimedEvents(Generic[K]):
                 self._raw[key] = raw
                 self._bytes += len(raw.body)
 
-    def events(self) -> Mapping[Any, StoredEvent | None]:
-        """Return the events by the key of their row: None where the bytes do not open or are gone.
+    def events(self) -> Mapping[Any, ReadEvent]:
+        """Return the events by the key of their row: a reason where they were altered, or their bytes are gone.
 
         Events that were left unopened are not in it.
         """
-        found: dict[Any, StoredEvent | None] = dict.fromkeys(self._lost)
+        found: dict[Any, ReadEvent] = {row[0]: self._why_lost(row) for row in self._lost}
         for key, row in self._rows:
             if key in self._raw:
-                raw = self._raw[key]
-                found[row[0]] = None if raw is None else self._opening.of_request(row, raw)
+                found[row[0]] = self._event(row, self._raw[key])
         return found
+
+    def _event(self, row: Row, raw: RawRequest | None) -> ReadEvent:
+        try:
+            return AttemptReason.SEAL_BROKEN if raw is None else self._opening.of_request(row, raw)
+        except SealBroken:
+            return AttemptReason.SEAL_BROKEN
+
+    def _why_lost(self, row: Row) -> AttemptReason:
+        """Retention deletes bytes, and leaves the event as it is."""
+        try:
+            self._opening.facts(row)
+        except SealBroken:
+            return AttemptReason.SEAL_BROKEN
+        return AttemptReason.CONFIG_ERROR

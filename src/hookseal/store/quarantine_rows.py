@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hookseal.errors import StoreUnavailable
 from hookseal.sealing import Sealer
-from hookseal.store.packing import SealedRefusal, must, pack, pack_uuid
+from hookseal.store.packing import SealedRefusal, must, pack, pack_uuid, storable
 from hookseal.store.port import Refusal
 from hookseal.store.quarantine_shares import hold_key, peer_number
 from hookseal.store.rows import refusal_label
@@ -56,7 +56,9 @@ class RefusalSealer:
 
     def _seal(self, refusal: Refusal, id: bytes) -> bytes:
         plain = pack(SealedRefusal(refusal.method, refusal.url, refusal.remote, refusal.headers, refusal.body))
-        return self._sealer.seal(plain, refusal_label(id))
+        source = storable(refusal.source) or ""
+        label = refusal_label(id, source, refusal.received_at, storable(refusal.reason) or "", refusal.held)
+        return self._sealer.seal(plain, label)
 
 
 def _lower_priority() -> None:

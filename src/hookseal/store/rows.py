@@ -5,18 +5,23 @@ One whose bytes were let go by retention carries BODY_EXPIRED.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakValueDictionary
 
 from hookseal import probe
 from hookseal.errors import SealBroken, StoreUnavailable
+from hookseal.logs import get_logger
 from hookseal.message import Headers, RawRequest
-from hookseal.model import DeliveryState, Flag, MappingRevision, Outcome
+from hookseal.model import AttemptReason, DeliveryState, Flag, MappingRevision, Outcome
 from hookseal.probe import Step
 from hookseal.sealing import Sealer
+from hookseal.store.event_seal import NO_FACTS, Bound, EventSealer, Facts, Purpose
 from hookseal.store.mappings import Mappings
 from hookseal.store.packing import delivery_id, event_id, refusal_id, unpack_flags, unpack_refusal, unpack_request
 from hookseal.store.port import BODY_EXPIRED, UNREADABLE, AttemptRow, DeliveryRow, EventRow, Refusal, StoredEvent
+
+log = get_logger(__name__)
 
 Row = Sequence[Any]
 """A row of the views `event_rows` and `delivery_rows`, or of the quarantine; the columns stand in the same order in each
@@ -36,7 +41,13 @@ def request_label(packed: bytes) -> str:
     return f"request|{packed.hex()}"
 
 
-def refusal_label(packed: bytes) -> str:
+def refusal_label(packed: bytes, source: str, received_at: int, reason: str, held: bool) -> str:
+    """What a refused request is bound to. The source stands last, so that the parts cannot run together."""
+    return f"refusal|{packed.hex()}|{received_at}|{int(held)}|{reason}|{source}"
+
+
+def old_refusal_label(packed: bytes) -> str:
+    """What a refused request was bound to before schema 10 (SQLite) and 11 (PostgreSQL)."""
     return f"refusal|{packed.hex()}"
 
 
@@ -51,20 +62,24 @@ class Opening:
     threads: at worst two of them open the same request.
     """
 
-    def __init__(self, sealer: Sealer, mappings: Mappings) -> None:
+    def __init__(self, sealer: Sealer, events: EventSealer, mappings: Mappings) -> None:
         self._sealer = sealer
+        self._events = events
         self._mappings = mappings
         self._opened: WeakValueDictionary[bytes, RawRequest] = WeakValueDictionary()
 
-    def event(self, row: Row) -> StoredEvent:
-        """SealBroken when the bytes are there and do not open."""
+    def facts(self, row: Row) -> "OpenedFacts":
+        """SealBroken when the facts, or anything that is bound with them, was altered."""
         mapping = self._mappings.get(row[17])
-        if row[13] is None:  # without the request's id only in a damaged file
-            return _bare(row, mapping, UNREADABLE)
+        return OpenedFacts(self._events.open(row[7], bound_of(row, mapping)), mapping)
+
+    def event(self, row: Row) -> StoredEvent:
+        """SealBroken when the event was altered, or its bytes are there and do not open."""
+        facts = self.facts(row)
         if row[15] is None:
-            return _bare(row, mapping, BODY_EXPIRED)
+            return _bare(row, facts, BODY_EXPIRED)
         raw = self.opened(row[13]) or self.open(row[13], row[15], row[14])
-        return self.of_request(row, raw)
+        return _whole(row, facts, raw)
 
     def opened(self, request_id: bytes) -> RawRequest | None:
         """Return a request that is in memory."""
@@ -80,17 +95,36 @@ class Opening:
         return raw
 
     def of_request(self, row: Row, raw: RawRequest) -> StoredEvent:
-        event = _event_row(row, self._mappings.get(row[17]))
-        return StoredEvent(row=event, headers=raw.headers, body=raw.body, siblings=row[14], raw=raw)
+        """Return the event with its request's bytes. SealBroken when it was altered."""
+        return _whole(row, self.facts(row), raw)
 
     def listed_event(self, row: Row) -> StoredEvent:
+        """Nothing is returned of an event that was altered but what finds it: id, source, type and time of receipt."""
+        facts = None
         try:
+            facts = self.facts(row)
             return self.event(row)
         except SealBroken:
-            return _bare(row, None, UNREADABLE)
+            log.error("event does not open", event_id=event_id(row[1]), code=SealBroken.code)
+            return _bare(row, facts, UNREADABLE)
+
+    def delivery(self, row: Row) -> DeliveryRow:
+        """SealBroken when the delivery is not the one of its event and endpoint."""
+        if not self._events.is_of(row[17], row[1], row[2], row[7]):
+            raise SealBroken("a delivery was altered")
+        return _delivery_row(row)
+
+    def listed_delivery(self, row: Row) -> DeliveryRow:
+        """One that was altered has the reason `seal_broken`, so that a list never fails for one row."""
+        try:
+            return self.delivery(row)
+        except SealBroken:
+            log.error("delivery does not open", delivery_id=delivery_id(row[1]), code=SealBroken.code)
+            return replace(_delivery_row(row), last_reason=AttemptReason.SEAL_BROKEN.value)
 
     def refusal(self, row: Row) -> Refusal:
-        request = unpack_refusal(self._sealer.unseal(row[6], refusal_label(row[1])))
+        label = refusal_label(row[1], row[2], row[3], row[4], bool(row[7]))
+        request = unpack_refusal(self._sealer.unseal(row[6], label))
         return _refusal(row, request.method, request.url, request.remote, request.headers, request.body)
 
     def listed_refusal(self, row: Row) -> Refusal:
@@ -124,7 +158,45 @@ def standing_value(values: Mapping[str, bytes | None], name: str) -> bytes:
     return value
 
 
-def _event_row(row: Row, mapping: MappingRevision | None, *more_flags: str) -> EventRow:
+@dataclass(frozen=True, slots=True)
+class OpenedFacts:
+    facts: Facts
+    mapping: MappingRevision | None
+
+
+def bound_of(row: Row, mapping: MappingRevision | None) -> Bound:
+    """What a row says of the columns that the facts are bound to."""
+    return Bound(
+        id=row[1],
+        request=row[13],
+        source=row[2],
+        item=row[4],
+        received_at=row[6],
+        type=row[5],
+        time=row[10],
+        flags=row[11],
+        content=row[8],
+        standing=row[20],
+        outcome=row[18],
+        final=bool(row[19]),
+        provider=None if mapping is None else mapping.provider,
+        revision=None if mapping is None else mapping.revision,
+        subject_hash=row[9],
+    )
+
+
+def with_mapping(sealer: EventSealer, row: Row, mapping: MappingRevision) -> bytes | None:
+    """Return the facts of an event without rules, sealed with these rules. None if it was altered."""
+    bound = bound_of(row, None)
+    try:
+        facts = sealer.open(row[7], bound)
+    except SealBroken:
+        return None
+    return sealer.seal(facts, bound._replace(provider=mapping.provider, revision=mapping.revision), Purpose.ASSIGNED)
+
+
+def _event_row(row: Row, opened: OpenedFacts | None, *more_flags: str) -> EventRow:
+    facts = NO_FACTS if opened is None else opened.facts
     flags = unpack_flags(row[11])
     conflict = (Flag.CONFLICT.value,) if row[12] and Flag.CONFLICT.value not in flags else ()
     return EventRow(
@@ -134,24 +206,29 @@ def _event_row(row: Row, mapping: MappingRevision | None, *more_flags: str) -> E
         item=row[4],
         type=row[5],
         received_at=row[6],
-        provider_type=row[7],
-        provider_id=row[8],
-        subject=row[9],
+        provider_type=facts.provider_type,
+        provider_id=facts.provider_id,
+        subject=facts.subject,
         time=row[10],
         flags=(*flags, *conflict, *more_flags),
         conflicts=row[12],
         superseded=bool(row[16]),
-        mapping=mapping,
-        outcome=None if row[18] is None else Outcome(row[18]),
-        final=bool(row[19]),
+        mapping=None if opened is None else opened.mapping,
+        outcome=None if opened is None or row[18] is None else Outcome(row[18]),
+        final=opened is not None and bool(row[19]),
     )
 
 
-def _bare(row: Row, mapping: MappingRevision | None, flag: str) -> StoredEvent:
-    return StoredEvent(row=_event_row(row, mapping, flag), headers=(), body=b"", siblings=row[14] or 1)
+def _whole(row: Row, opened: OpenedFacts, raw: RawRequest) -> StoredEvent:
+    event = _event_row(row, opened)
+    return StoredEvent(row=event, headers=raw.headers, body=raw.body, siblings=row[14], raw=raw)
 
 
-def delivery_row(row: Row) -> DeliveryRow:
+def _bare(row: Row, opened: OpenedFacts | None, flag: str) -> StoredEvent:
+    return StoredEvent(row=_event_row(row, opened, flag), headers=(), body=b"", siblings=row[14] or 1)
+
+
+def _delivery_row(row: Row) -> DeliveryRow:
     return DeliveryRow(
         id=delivery_id(row[1]),
         event=event_id(row[2]),

@@ -15,45 +15,17 @@ from typing import Any
 from hookseal import probe
 from hookseal.model import EventId, SourceId
 from hookseal.probe import Step
-from hookseal.steps import STEP_ITEMS, Steps
-from hookseal.store.packing import event_id, must, pack_delivery, pack_flags, pack_uuid, storable
-from hookseal.store.port import NewDelivery, NewEvent, NewRequest, Stored
+from hookseal.store.packing import event_id
+from hookseal.store.port import NewDelivery, NewEvent, Stored
 from hookseal.store.postgres.connection import spell
 from hookseal.store.postgres.faults import Overtaken
 from hookseal.store.postgres.peaks import Peaks, hash_of
 from hookseal.store.postgres.writer import Transaction
+from hookseal.store.preparing import PackedDelivery, PackedEvent, Prepared
 
-_KEY_BYTES = 32
 _TURN_EVENTS = 128
 _INSERTED_AT_ONCE = 512
 """Events in one statement. The driver encodes its values at once: 5,000 events stopped the event loop for 100 ms."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A request ready to be written: sealed, its ids packed. `ids` and `deliveries` are in the order of the events.
-
-    mapping  the number of its rules.
-    """
-
-    request: NewRequest
-    sealed: bytes
-    ids: tuple[bytes, ...]
-    deliveries: tuple[tuple[bytes, ...], ...]
-    mapping: int | None
-
-
-def prepare(request: NewRequest, sealed: bytes, mapping: int | None) -> Steps[Prepared]:
-    """Check and pack a request, in steps. StoreError when an id or a dedupe key is not what a store can keep."""
-    ids: list[bytes] = []
-    deliveries: list[tuple[bytes, ...]] = []
-    for event in request.events:
-        must(event.dedupe_key if len(event.dedupe_key) == _KEY_BYTES else None, "a dedupe key")
-        ids.append(must(pack_uuid(event.id), "an event's id"))
-        deliveries.append(tuple(must(pack_delivery(one.id), "a delivery's id") for one in event.deliveries))
-        if len(ids) % STEP_ITEMS == 0:
-            yield
-    return Prepared(request, sealed, tuple(ids), tuple(deliveries), mapping)
 
 
 @dataclass(slots=True)
@@ -77,8 +49,8 @@ class _New:
 
     prepared: Prepared
     event: NewEvent
-    packed: bytes
-    deliveries: Sequence[tuple[NewDelivery, bytes]]
+    packed: PackedEvent
+    deliveries: Sequence[tuple[NewDelivery, PackedDelivery]]
     siblings: int = 1
     subject: bytes | None = None
     standing: int | None = None
@@ -89,8 +61,8 @@ class _New:
 async def accept(transaction: Transaction, batch: Sequence[Prepared]) -> Sequence[tuple[Stored, ...]]:
     first: dict[bytes, tuple[bytes, int]] = {}
     for one in batch:
-        for event, packed in zip(one.request.events, one.ids, strict=True):
-            first.setdefault(event.dedupe_key, (packed, one.request.received_at))
+        for event, packed in zip(one.request.events, one.events, strict=True):
+            first.setdefault(event.dedupe_key, (packed.id, one.request.received_at))
     won = await transaction.run(
         "insert_dedupe", list(first), [packed for packed, _ in first.values()], [at for _, at in first.values()]
     )
@@ -102,7 +74,7 @@ async def accept(transaction: Transaction, batch: Sequence[Prepared]) -> Sequenc
     for start in range(0, len(news), _INSERTED_AT_ONCE):
         await _insert(transaction, news[start : start + _INSERTED_AT_ONCE], kept)
     for key, new in made.items():
-        originals[key] = _Original(new.event.id, new.packed, new.sequence, new.event.content, new.is_late)
+        originals[key] = _Original(new.event.id, new.packed.id, new.sequence, new.event.content, new.is_late)
     conflicts: Counter[bytes] = Counter()
     results = [
         tuple(_told(event, originals[event.dedupe_key], conflicts) for event in one.request.events) for one in batch
@@ -130,17 +102,16 @@ async def _new_events(batch: Sequence[Prepared], fresh: set[bytes]) -> dict[byte
         mine: list[_New] = []
         # A delivery that several events name belongs to the first of them that is new.
         placed: set[bytes] = set()
-        for event, packed, deliveries in zip(one.request.events, one.ids, one.deliveries, strict=True):
+        for event, packed in zip(one.request.events, one.events, strict=True):
             if event.dedupe_key not in fresh or event.dedupe_key in made:
                 continue
             planned = [
-                (delivery, id) for delivery, id in zip(event.deliveries, deliveries, strict=True) if id not in placed
+                pair for pair in zip(event.deliveries, packed.deliveries, strict=True) if pair[1].id not in placed
             ]
-            placed.update(id for _, id in planned)
+            placed.update(sealed.id for _, sealed in planned)
             new = _New(one, event, packed, planned)
-            subject = storable(event.subject)
-            if subject is not None and event.order is not None:
-                new.subject, new.standing = hash_of(one.request.source, subject), event.order
+            if packed.subject_hash is not None and packed.standing is not None:
+                new.subject, new.standing = hash_of(one.request.source, packed.subject_hash), packed.standing
             made[event.dedupe_key] = new
             mine.append(new)
             if len(mine) % _TURN_EVENTS == 0:
@@ -162,11 +133,10 @@ async def _insert(transaction: Transaction, news: Sequence[_New], kept: set[byte
     bodies: dict[bytes, bytes] = {}
     events: list[tuple[Any, ...]] = []
     standings: list[tuple[Any, ...]] = []
-    decided: list[tuple[Any, ...]] = []
     deliveries: list[tuple[Any, ...]] = []
     numbers = [_number(by_source, new) for new in news]
     for new, number in zip(news, numbers, strict=True):
-        request, event, request_id = new.prepared.request, new.event, new.prepared.ids[0]
+        request, event, packed, request_id = new.prepared.request, new.event, new.packed, new.prepared.id
         if request_id not in kept:
             bodies[request_id] = new.prepared.sealed
         peak = None
@@ -175,40 +145,41 @@ async def _insert(transaction: Transaction, news: Sequence[_New], kept: set[byte
             new.is_late = new.standing < peak
         events.append(
             (
-                new.packed,
+                packed.id,
                 request_id,
                 event.item,
                 new.siblings,
                 request.source,
                 number - by_source[request.source],
                 request.received_at,
-                spell(event.type),
-                spell(event.provider_type),
-                spell(event.provider_id),
-                spell(event.subject),
+                spell(packed.type),
                 event.time,
-                spell(pack_flags(event.flags)),
+                spell(packed.flags),
                 event.content,
+                new.prepared.mapping,
+                packed.outcome,
+                event.final,
+                packed.subject_hash,
+                packed.facts,
             )
         )
         standings.append((new.standing, peak, new.subject))
-        decided.append((new.prepared.mapping, None if event.outcome is None else event.outcome.value, event.final))
-        for delivery, packed in new.deliveries:
+        for delivery, sealed in new.deliveries:
             due_at = delivery.due_at if delivery.lease_until is None else delivery.lease_until
-            deliveries.append((packed, new.packed, delivery.endpoint, request.received_at, due_at, delivery.lease))
+            planned = (delivery.endpoint, request.received_at, due_at, delivery.lease)
+            deliveries.append((sealed.id, packed.id, *planned, sealed.seal))
     kept.update(bodies)
     rows = await transaction.run(
         "insert_events",
         list(bodies),
         list(bodies.values()),
         transaction.node_now,
-        *_columns(deliveries, 6),
+        *_columns(deliveries, 7),
         list(by_source),
         list(by_source.values()),
-        *_columns(events, 14),
+        *_columns(events, 16),
         *peaks.columns(),
         *_columns(standings, 3),
-        *_columns(decided, 3),
     )
     sequences = {source: value for source, _, value in rows if source is not None}
     former = {subject: value for source, subject, value in rows if source is None}

@@ -38,14 +38,16 @@ class Leased:
     unexplained_losses: int
     first_attempt_at: Instant | None
     event: bytes
+    seal: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class Bury:
-    """Leased deliveries whose events cannot be read."""
+    """Leased deliveries that can never be sent, as their events cannot be read."""
 
     rows: Sequence[tuple[bytes, Lease]]
     now: Instant
+    reason: AttemptReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ def _held(hold: Hold) -> tuple[Sequence[bytes], Sequence[Lease]]:
 async def bury(transaction: Transaction, batch: Sequence[Bury]) -> Sequence[None]:
     for one in batch:
         packed, leases = [packed for packed, _ in one.rows], [lease for _, lease in one.rows]
-        await transaction.run("bury", packed, leases, one.now, AttemptReason.CONFIG_ERROR.value)
+        await transaction.run("bury", packed, leases, one.now, one.reason.value)
     return [None] * len(batch)
 
 

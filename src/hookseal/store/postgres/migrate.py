@@ -14,10 +14,12 @@ from hookseal import probe
 from hookseal.clock import Instant
 from hookseal.errors import StoreMismatch
 from hookseal.probe import Step
-from hookseal.sealing import Keyring
+from hookseal.sealing import Keyring, Sealer
 from hookseal.store.migrations import Migration, check_keyring, read_migrations
+from hookseal.store.old_rows import MIGRATION
 from hookseal.store.postgres.connection import Connection
 from hookseal.store.postgres.queries import HERE, QUERIES
+from hookseal.store.postgres.sealing_old_rows import seal_old_rows
 from hookseal.store.rows import NOT_CREATED
 
 
@@ -98,6 +100,8 @@ async def _step(
         await connection.execute(QUERIES["create_ledger"])
     for migration in wanted[version:]:
         await connection.execute(migration.sql)
+        if migration.name == MIGRATION:
+            await seal_old_rows(connection, Sealer(keyring))
         await connection.execute(QUERIES["write_ledger"], migration.version, migration.name, now)
     for kid, _ in keyring.keys:
         if kid not in noted:

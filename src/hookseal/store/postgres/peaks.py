@@ -8,13 +8,12 @@ import hashlib
 from dataclasses import dataclass, field
 
 from hookseal.clock import Instant
-from hookseal.model import SourceId
 
 
-def hash_of(source: SourceId, subject: str) -> bytes:
-    """128 bits of a hash of both. Too many for any two subjects to share it; not a secret."""
+def hash_of(source: str, subject_hash: bytes) -> bytes:
+    """128 bits of a hash of both. Too many for any two subjects to share it. The subject's own hash is keyed."""
     name = source.encode()
-    return hashlib.blake2b(len(name).to_bytes(2) + name + subject.encode(), digest_size=16).digest()
+    return hashlib.blake2b(len(name).to_bytes(2) + name + subject_hash, digest_size=16).digest()
 
 
 @dataclass(slots=True)

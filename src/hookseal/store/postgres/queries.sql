@@ -115,18 +115,18 @@ WITH kept AS (
     INSERT INTO bodies (request, sealed) SELECT * FROM unnest($1::uuid[], $2::bytea[]) RETURNING 1
 ),
 planned AS (
-    INSERT INTO deliveries (id, event, endpoint, state, created_at, due_at, lease)
+    INSERT INTO deliveries (id, event, endpoint, state, created_at, due_at, lease, seal)
     SELECT
         id, event, endpoint, 'pending', created_at,
-        due_at + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $3::bigint, 0), lease
-    FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[])
-        AS given (id, event, endpoint, created_at, due_at, lease)
+        due_at + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $3::bigint, 0), lease, seal
+    FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[])
+        AS given (id, event, endpoint, created_at, due_at, lease, seal)
     RETURNING 1
 ),
 raised AS (
     -- In the order of the subjects, so that no two transactions wait for each other.
     INSERT INTO peaks AS mine (subject, peak, received_at)
-    SELECT * FROM unnest($26::uuid[], $27::bigint[], $28::bigint[]) AS given (subject, peak, received_at)
+    SELECT * FROM unnest($29::uuid[], $30::bigint[], $31::bigint[]) AS given (subject, peak, received_at)
     ORDER BY subject
     ON CONFLICT (subject) DO UPDATE SET
         former = mine.peak, peak = greatest(mine.peak, excluded.peak),
@@ -136,7 +136,7 @@ raised AS (
 moved AS (
     -- The row of a source is locked from here to the commit: what needs no sequence was written before.
     INSERT INTO sequences AS mine (source, value)
-    SELECT * FROM unnest($10::text[], $11::bigint[]) AS given (source, many)
+    SELECT * FROM unnest($11::text[], $12::bigint[]) AS given (source, many)
     WHERE (SELECT count(*) FROM kept) + (SELECT count(*) FROM planned) + (SELECT count(*) FROM raised) >= 0
     ORDER BY source
     ON CONFLICT (source) DO UPDATE SET value = mine.value + excluded.value
@@ -144,19 +144,19 @@ moved AS (
 ),
 noted AS (
     INSERT INTO events (
-        id, request, item, siblings, source, sequence, received_at, type, provider_type, provider_id, subject, time,
-        flags, content, standing, peak, mapping, outcome, final
+        id, request, item, siblings, source, sequence, received_at, type, time, flags, content, mapping, outcome, final,
+        subject_hash, facts, standing, peak
     )
     SELECT
-        id, request, item, siblings, source, moved.value + back, received_at, type, provider_type, provider_id,
-        given.subject, time, flags, content, standing, greatest(peak, raised.former), mapping, outcome, final
+        id, request, item, siblings, source, moved.value + back, received_at, type, time, flags, content, mapping, outcome,
+        final, subject_hash, facts, standing, greatest(peak, raised.former)
     FROM unnest(
-        $12::uuid[], $13::uuid[], $14::int[], $15::int[], $16::text[], $17::bigint[], $18::bigint[], $19::text[],
-        $20::text[], $21::text[], $22::text[], $23::bigint[], $24::text[], $25::bytea[], $29::bigint[], $30::bigint[],
-        $31::uuid[], $32::int[], $33::text[], $34::bool[]
+        $13::uuid[], $14::uuid[], $15::int[], $16::int[], $17::text[], $18::bigint[], $19::bigint[], $20::text[],
+        $21::bigint[], $22::text[], $23::bytea[], $24::int[], $25::text[], $26::bool[], $27::uuid[], $28::bytea[],
+        $32::bigint[], $33::bigint[], $34::uuid[]
     ) AS given (
-        id, request, item, siblings, source, back, received_at, type, provider_type, provider_id, subject, time, flags,
-        content, standing, peak, hash, mapping, outcome, final
+        id, request, item, siblings, source, back, received_at, type, time, flags, content, mapping, outcome, final,
+        subject_hash, facts, standing, peak, hash
     )
     JOIN moved USING (source)
     LEFT JOIN raised ON raised.subject = given.hash
@@ -166,25 +166,29 @@ UNION ALL
 SELECT NULL, subject, former FROM raised WHERE former IS NOT NULL;
 
 -- keep_mapping --
--- Keep rules that events are made by. Those that are there already are left as they are.
-INSERT INTO mappings (provider, revision, rules) VALUES ($1, $2, $3) ON CONFLICT (provider, revision) DO NOTHING;
+-- Keep rules that events are made by. A revision is a hash of its rules: if other ones stand there, they were altered.
+INSERT INTO mappings (provider, revision, rules) VALUES ($1, $2, $3)
+ON CONFLICT (provider, revision) DO UPDATE SET rules = excluded.rules WHERE mappings.rules <> excluded.rules;
 
 -- read_mappings --
 -- All rules that events were made by.
 SELECT number, provider, revision, rules FROM mappings;
 
+-- find_unmapped --
+-- Events of one source that were stored before rules were kept.
+SELECT * FROM event_rows WHERE mapping IS NULL AND source = $1 ORDER BY id LIMIT $2;
+
 -- assign_mapping --
--- Give rules to events that were stored before rules were kept. Rows that another node has locked are left to it.
-UPDATE events SET mapping = $2 WHERE id IN (
-    SELECT id FROM events WHERE mapping IS NULL AND source = $1 ORDER BY id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
-)
-RETURNING id;
+-- Give them their rules. One that another node has assigned meanwhile is left as it is.
+UPDATE events SET mapping = $1, facts = given.facts
+FROM unnest($2::uuid[], $3::bytea[]) AS given (id, facts)
+WHERE events.id = given.id AND mapping IS NULL;
 
 -- insert_deliveries --
 -- Plan deliveries of stored events that are due at once.
-INSERT INTO deliveries (id, event, endpoint, state, created_at, due_at)
-SELECT id, event, $3, 'pending', $4, $4 + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $5::bigint, 0)
-FROM unnest($1::uuid[], $2::uuid[]) AS given (id, event);
+INSERT INTO deliveries (id, event, endpoint, state, created_at, seal, due_at)
+SELECT id, event, $3, 'pending', $4, seal, $4 + coalesce((extract(epoch FROM now()) * 1000000)::bigint - $5::bigint, 0)
+FROM unnest($1::uuid[], $2::uuid[], $6::bytea[]) AS given (id, event, seal);
 
 -- count_conflict --
 -- Other requests had these events' dedupe keys and other content.
@@ -221,14 +225,14 @@ UPDATE deliveries SET
 FROM taken WHERE deliveries.id = ANY (ARRAY(SELECT id FROM due)) AND deliveries.id = taken.id
 RETURNING
     taken.number, deliveries.id, deliveries.endpoint, deliveries.lease, deliveries.attempts, deliveries.losses,
-    deliveries.unexplained_losses, deliveries.first_attempt_at, deliveries.event;
+    deliveries.unexplained_losses, deliveries.first_attempt_at, deliveries.event, deliveries.seal;
 
 -- claimed_events --
 -- Read the events of claimed deliveries: the columns of `event_rows` with the length of the sealed bytes in the place of
 -- these. Many events may share them.
 SELECT
-    key, id, source, sequence, item, type, received_at, provider_type, provider_id, subject, time, flags, conflicts,
-    request_id, siblings, length(sealed), superseded, mapping, outcome, final
+    key, id, source, sequence, item, type, received_at, facts, content, subject_hash, time, flags, conflicts,
+    request_id, siblings, length(sealed), superseded, mapping, outcome, final, standing
 FROM event_rows WHERE id = ANY ($1::uuid[]);
 
 -- read_bodies --
@@ -296,7 +300,7 @@ FROM moment
 WHERE id = $1 AND state = 'pending' AND unexplained_losses > 1 AND due_at <= $3::bigint + shift AND lease IS NULL
 RETURNING
     deliveries.id, deliveries.endpoint, deliveries.lease, deliveries.attempts, deliveries.losses,
-    deliveries.unexplained_losses, deliveries.first_attempt_at, deliveries.event;
+    deliveries.unexplained_losses, deliveries.first_attempt_at, deliveries.event, deliveries.seal;
 
 -- end_suspect --
 -- A crash suspect was lost in too many isolated attempts. No attempt is written down: none has a known result.
@@ -466,9 +470,9 @@ WHERE source = $6 AND (received_at, id) < ($1, $2) AND received_at >= $3 AND ($4
 ORDER BY received_at DESC, id DESC LIMIT $5;
 
 -- events_of_subject --
--- The same for one subject. The index knows its hash, so that the subject is compared too.
+-- The same for one subject, by its keyed hash.
 SELECT * FROM event_rows
-WHERE hashtextextended(subject, 0) = hashtextextended($7, 0) AND subject = $7 AND ($6::text IS NULL OR source = $6)
+WHERE subject_hash = $7 AND ($6::text IS NULL OR source = $6)
 AND (received_at, id) < ($1, $2) AND received_at >= $3 AND ($4::text IS NULL OR type = $4)
 ORDER BY received_at DESC, id DESC LIMIT $5;
 
@@ -476,14 +480,14 @@ ORDER BY received_at DESC, id DESC LIMIT $5;
 -- The event of one subject with the greatest standing, of equal ones the last; those without one come after all others.
 SELECT * FROM event_rows WHERE key = (
     SELECT id FROM events
-    WHERE hashtextextended(subject, 0) = hashtextextended($2, 0) AND subject = $2 AND source = $1
+    WHERE subject_hash = $2 AND source = $1
     ORDER BY standing DESC NULLS LAST, sequence DESC LIMIT 1
 );
 
 -- count_states --
 -- How many events a subject has, and how many of them came too late.
 SELECT count(*), count(*) FILTER (WHERE standing < peak) FROM events
-WHERE hashtextextended(subject, 0) = hashtextextended($2, 0) AND subject = $2 AND source = $1;
+WHERE subject_hash = $2 AND source = $1;
 
 -- read_delivery --
 -- One delivery.
@@ -670,7 +674,7 @@ tried AS (
     DELETE FROM attempts USING ended WHERE attempts.delivery = ended.id
 )
 DELETE FROM events WHERE id = ANY ($1::uuid[])
-RETURNING source, CASE WHEN standing IS NOT NULL THEN subject END;
+RETURNING source, CASE WHEN standing IS NOT NULL THEN subject_hash END;
 
 -- expire_peaks --
 -- Forget how far these subjects came, where no event of theirs was received since. One that is being raised at this
@@ -700,7 +704,7 @@ SELECT request, substr(sealed, 1, $3), length(sealed) FROM bodies WHERE request 
 
 -- seals_of_quarantine --
 -- What the next sealed refused requests begin with.
-SELECT id, substr(sealed, 1, $3), length(sealed) FROM quarantine WHERE id > $1 ORDER BY id LIMIT $2;
+SELECT id, substr(sealed, 1, $3), length(sealed), source, received_at, reason, held FROM quarantine WHERE id > $1 ORDER BY id LIMIT $2;
 
 -- seals_of_kept --
 -- What all values that are kept by name begin with.

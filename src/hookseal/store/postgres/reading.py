@@ -11,9 +11,11 @@ from hookseal.clock import Instant
 from hookseal.errors import NotFound
 from hookseal.model import DeliveryId, DeliveryState, EndpointId, EventId, RefusalId, SourceId
 from hookseal.sealing import Sealer
+from hookseal.store.claimed import ReadEvent
 from hookseal.store.claiming import ClaimedEvents
+from hookseal.store.event_seal import EventSealer
 from hookseal.store.mappings import Mappings
-from hookseal.store.packing import FOREVER, pack_cursor, pack_delivery, pack_uuid, unpack_cursor
+from hookseal.store.packing import FOREVER, pack_cursor, pack_delivery, pack_uuid, storable, unpack_cursor
 from hookseal.store.port import (
     AttemptRow,
     Counts,
@@ -31,7 +33,7 @@ from hookseal.store.postgres import mapping
 from hookseal.store.postgres.connection import Connection, Row
 from hookseal.store.postgres.queries import QUERIES
 from hookseal.store.postgres.replaying import SLICE, Place, Span
-from hookseal.store.rows import Opening, attempt_row, delivery_row
+from hookseal.store.rows import Opening, attempt_row
 
 _LARGE_BYTES = 256 * 1024
 """From this size on sealed bytes are opened on a thread: 2 ms of decryption and decompression."""
@@ -44,8 +46,9 @@ def _packed(number: int) -> bytes:
 
 
 class Reading:
-    def __init__(self, sealer: Sealer, mappings: Mappings) -> None:
-        self._opening = Opening(sealer, mappings)
+    def __init__(self, sealer: Sealer, events: EventSealer, mappings: Mappings) -> None:
+        self._opening = Opening(sealer, events, mappings)
+        self._events = events
         self._mappings = mappings
 
     async def kept(self, connection: Connection, shelf: str) -> Mapping[str, bytes | None]:
@@ -73,7 +76,8 @@ class Reading:
         since = -FOREVER if where.since is None else where.since
         values: list[Any] = [min(at, FOREVER), _packed(abs(key)), since, where.type, limit + 1]
         if where.subject is not None:
-            rows = await _fetch(connection, "events_of_subject", *values, where.source, where.subject)
+            subject = self._events.subject_hash(storable(where.subject) or "")
+            rows = await _fetch(connection, "events_of_subject", *values, where.source, subject)
         elif where.source is not None:
             rows = await _fetch(connection, "events_of_source", *values, where.source)
         else:
@@ -84,15 +88,16 @@ class Reading:
         return Page([self._opening.listed_event(row) for row in rows[:limit]], following)
 
     async def in_force(self, connection: Connection, source: SourceId, subject: str) -> InForce:
-        rows = await _fetch(connection, "state_in_force", source, subject)
+        subject_hash = self._events.subject_hash(storable(subject) or "")
+        rows = await _fetch(connection, "state_in_force", source, subject_hash)
         if not rows:
             raise NotFound("there is no such subject")
         # A state that is stored between the two statements is counted already.
         await self._load_mappings(connection, rows)
-        [(events, superseded)] = await _fetch(connection, "count_states", source, subject)
+        [(events, superseded)] = await _fetch(connection, "count_states", source, subject_hash)
         return InForce(event=self._opening.listed_event(rows[0]), events=events, superseded=superseded)
 
-    async def events_of(self, connection: Connection, ids: Sequence[bytes]) -> Mapping[bytes, StoredEvent | None]:
+    async def events_of(self, connection: Connection, ids: Sequence[bytes]) -> Mapping[bytes, ReadEvent | None]:
         """Return the events with these ids, those that come first within the bound on bytes; see `ClaimedEvents`."""
         found = await _fetch(connection, "claimed_events", sorted(set(ids)))
         await self._load_mappings(connection, found)
@@ -116,7 +121,7 @@ class Reading:
         rows = await _fetch(connection, "read_delivery", packed)
         if not rows:
             raise NotFound("there is no such delivery")
-        found = delivery_row(rows[0])
+        found = self._opening.delivery(rows[0])
         tried = map(attempt_row, await _fetch(connection, "read_attempts", packed))
         # A try that was recorded between the two statements is not in the row yet.
         return found, [attempt for attempt in tried if attempt.number <= found.attempts]
@@ -141,7 +146,7 @@ class Reading:
             rows = await _fetch(connection, "deliveries_open", *values)
         else:
             rows = await _fetch(connection, "deliveries_newest", *values)
-        return Page([delivery_row(row) for row in rows[:limit]], _following(rows, limit, "d"))
+        return Page([self._opening.listed_delivery(row) for row in rows[:limit]], _following(rows, limit, "d"))
 
     async def next_due_at(
         self, connection: Connection, endpoints: Sequence[EndpointId], node_now: Instant | None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from hookseal.clock import Instant
 from hookseal.model import DeliveryId, DeliveryState, EndpointId
+from hookseal.store.event_seal import EventSealer
 from hookseal.store.packing import must, pack_delivery
 from hookseal.store.postgres.writer import Transaction
 
@@ -42,7 +43,8 @@ class ReplaySlice:
 
 
 class Replaying:
-    def __init__(self, new_delivery_id: NewDeliveryId) -> None:
+    def __init__(self, new_delivery_id: NewDeliveryId, sealer: EventSealer) -> None:
+        self._sealer = sealer
         self._new_delivery_id = new_delivery_id
 
     async def apply(self, transaction: Transaction, batch: Sequence[ReplaySlice]) -> Sequence[int]:
@@ -73,6 +75,7 @@ class Replaying:
                 in_place[request] = ids[-1]
             replayed.append(in_place[request])
         if chosen:
-            await transaction.run("insert_deliveries", ids, chosen, one.endpoint, one.now, transaction.node_now)
+            seals = [self._sealer.delivery_seal(id, event, one.endpoint) for id, event in zip(ids, chosen, strict=True)]
+            await transaction.run("insert_deliveries", ids, chosen, one.endpoint, one.now, transaction.node_now, seals)
         await transaction.run("mark_replayed", [row[0] for row in rows], replayed, one.endpoint)
         return len(chosen)

@@ -4,7 +4,7 @@ only where a value still begins as it was found: another node may have moved it,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from hookseal import probe
 from hookseal.errors import StoreMismatch
@@ -26,9 +26,16 @@ async def find(connection: Connection, shelf: Shelf, after: int, limit: int) -> 
     if shelf is Shelf.KEPT:
         rows = await connection.fetch(QUERIES["seals_of_kept"], HEAD_BYTES)
         return [Sealed((shelf, name), kept_label(shelf, name), start, size) for shelf, name, start, size in rows]
-    label = request_label if shelf is Shelf.BODIES else refusal_label
     rows = await connection.fetch(QUERIES[_FIND[shelf]], after.to_bytes(16), limit, HEAD_BYTES)
-    return [Sealed(packed, label(packed), start, size) for packed, start, size in rows]
+    return [Sealed(packed, _label(shelf, packed, more), start, size) for packed, start, size, *more in rows]
+
+
+def _label(shelf: Shelf, packed: bytes, more: Sequence[Any]) -> str:
+    """more: the columns that a refused request is bound to."""
+    if shelf is Shelf.BODIES:
+        return request_label(packed)
+    source, received_at, reason, held = more
+    return refusal_label(packed, source, received_at, reason, bool(held))
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ CREATE TABLE mappings (
 -- other content; `siblings` counts the events that its request brought, duplicates left out.
 -- `standing` is where the event stands among the states of its subject (null: nowhere), `peak` the greatest standing of
 -- that subject at that source up to this event: an event below its peak came too late.
+-- `facts` has the provider's type and id of the event and its subject, encrypted and bound to the other columns; `subject_hash`
+-- is a keyed hash of the subject. See `store/event_seal.py`.
 -- `mapping` is the number of the rules (null: stored before mappings were, and not yet assigned), `outcome` and `final` what
 -- they decided then (null: stored before outcomes were, or made by no rules).
 CREATE TABLE events (
@@ -62,9 +64,6 @@ CREATE TABLE events (
     sequence bigint NOT NULL CHECK (sequence > 0),
     received_at bigint NOT NULL,
     type text NOT NULL,
-    provider_type text,
-    provider_id text,
-    subject text,
     time bigint,
     flags text NOT NULL,
     content bytea NOT NULL CHECK (length(content) = 32),
@@ -73,20 +72,21 @@ CREATE TABLE events (
     peak bigint,
     mapping integer,
     outcome text,
-    final boolean NOT NULL DEFAULT false
+    final boolean NOT NULL DEFAULT false,
+    subject_hash uuid,
+    facts bytea
 );
 ALTER TABLE events ADD CHECK (coalesce(standing <= peak, standing IS NULL AND peak IS NULL)) NOT VALID;
 CREATE INDEX events_received ON events (received_at, id);
 CREATE INDEX events_source ON events (source, received_at, id);
 -- Empty as soon as each source has assigned its mapping to its old events.
 CREATE INDEX events_unmapped ON events (source) WHERE mapping IS NULL;
--- By a hash, because a subject may be longer than an index entry.
-CREATE INDEX events_subject ON events (hashtextextended(subject, 0), received_at) WHERE subject IS NOT NULL;
+CREATE INDEX events_subject ON events (subject_hash, received_at) WHERE subject_hash IS NOT NULL;
 -- For retention: the events of a request other than the one that has the request's own id, a small part of all.
 CREATE INDEX events_request ON events (request) WHERE request <> id;
 
--- How far each subject has come: the greatest standing of its events. `subject` is a hash of the source and the subject,
--- because a subject may be longer than an index entry; `former` is what `peak` was before the last transaction raised it,
+-- How far each subject has come: the greatest standing of its events. `subject` is a hash of the source and of the
+-- subject's hash; `former` is what `peak` was before the last transaction raised it,
 -- which that one is told as it does; `received_at` is of the newest event. A row leaves with the last event of its subject.
 CREATE TABLE peaks (
     subject uuid PRIMARY KEY,
@@ -105,7 +105,8 @@ CREATE TABLE dedupe (
 -- For retention.
 CREATE INDEX dedupe_received ON dedupe (received_at);
 
--- One event for one endpoint. A pending delivery is due at `due_at`; a lease moves that to its own end.
+-- One event for one endpoint; `seal` binds the three ids. A pending delivery is due at `due_at`; a lease moves that
+-- to its own end.
 -- `losses` counts leases that ended without a result. `unexplained_losses` counts those since the last recorded attempt:
 -- a delivery with more than one is a crash suspect. `isolated_losses` counts those of them where it was the only delivery
 -- in flight in its process. `due_if_lost` is set during such an attempt: when the delivery is due if that lease is lost.
@@ -128,6 +129,7 @@ CREATE TABLE deliveries (
     isolated_losses integer NOT NULL DEFAULT 0 CHECK (isolated_losses >= 0),
     due_if_lost bigint,
     replayed_as uuid,
+    seal bytea,
     CHECK ((state = 'pending') = (due_at IS NOT NULL)),
     CHECK ((state = 'pending') = (ended_at IS NULL)),
     CHECK (lease IS NULL OR state = 'pending'),
@@ -208,13 +210,14 @@ SELECT
     deliveries.id AS key, deliveries.id, deliveries.event AS event_id, deliveries.event, events.source, events.type,
     events.received_at, deliveries.endpoint, deliveries.state, deliveries.attempts, deliveries.losses,
     deliveries.created_at, deliveries.due_at, deliveries.ended_at, deliveries.last_status, deliveries.last_reason,
-    deliveries.replayed_as
+    deliveries.replayed_as, deliveries.seal
 FROM deliveries JOIN events ON events.id = deliveries.event;
 
 CREATE VIEW event_rows AS
 SELECT
     events.id AS key, events.id, events.source, events.sequence, events.item, events.type, events.received_at,
-    events.provider_type, events.provider_id, events.subject, events.time, events.flags, events.conflicts,
+    events.facts, events.content, events.subject_hash, events.time, events.flags, events.conflicts,
     events.request AS request_id, events.siblings, bodies.sealed,
-    coalesce(events.standing < events.peak, false) AS superseded, events.mapping, events.outcome, events.final
+    coalesce(events.standing < events.peak, false) AS superseded, events.mapping, events.outcome, events.final,
+    events.standing
 FROM events LEFT JOIN bodies ON bodies.request = events.request;

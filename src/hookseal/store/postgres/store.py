@@ -23,12 +23,14 @@ from hookseal import probe
 from hookseal.clock import Clock, Instant, SystemClock
 from hookseal.errors import StoreMismatch, StoreUnavailable
 from hookseal.ids import new_delivery_id, random_63_bits
-from hookseal.model import DeliveryId, EndpointId, EventId, MappingRevision, RefusalId, SourceId
+from hookseal.model import AttemptReason, DeliveryId, EndpointId, EventId, MappingRevision, RefusalId, SourceId
 from hookseal.probe import Step
 from hookseal.sealing import Keyring, Sealer
 from hookseal.steps import finish, finish_in_turns
+from hookseal.store.claimed import sendable
 from hookseal.store.claiming import in_turns
 from hookseal.store.encrypting import Encrypting
+from hookseal.store.event_seal import SECRET_SHELF, EventSealer, event_secret
 from hookseal.store.mappings import Mappings
 from hookseal.store.packing import FOREVER, SealedRequest, must, pack, pack_uuid
 from hookseal.store.port import (
@@ -57,7 +59,7 @@ from hookseal.store.port import (
     Suspect,
 )
 from hookseal.store.postgres import expiring, keeping, leasing, mapping, quarantining, rewrapping, suspects
-from hookseal.store.postgres.accepting import Prepared, accept, prepare
+from hookseal.store.postgres.accepting import accept
 from hookseal.store.postgres.adrift import Adrift
 from hookseal.store.postgres.changes import ChangeListener
 from hookseal.store.postgres.connection import Hosts
@@ -72,6 +74,7 @@ from hookseal.store.postgres.readers import Readers
 from hookseal.store.postgres.reading import Reading
 from hookseal.store.postgres.replaying import Named, NewDeliveryId, Replaying, ReplaySlice, Span
 from hookseal.store.postgres.writer import Handler, Writer
+from hookseal.store.preparing import Prepared, prepare
 from hookseal.store.quarantine_rows import RefusalSealer
 from hookseal.store.quarantine_shares import HELD_BYTES, HELD_ROWS
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
@@ -149,7 +152,8 @@ class PostgresStore:
         self._adrift = Adrift(self._give_back)
         self._changes = ChangeListener(self._hosts.connect)
         self._mappings = Mappings()
-        self._reading = Reading(self._sealer, self._mappings)
+        self._events = EventSealer()
+        self._reading = Reading(self._sealer, self._events, self._mappings)
         self._readers = Readers(self._hosts.connect, readers)
         self._accept = Handler("accept", 0, accept, leases=lambda one, _: one.request.leases)
         self._record = Handler("record", 1, leasing.record, Step.RECORDED)
@@ -158,14 +162,14 @@ class PostgresStore:
         self._release = Handler("release", 4, leasing.release)
         self._cancel = Handler("cancel", 6, leasing.cancel)
         self._bury = Handler("bury", 7, leasing.bury)
-        self._replay = Handler("replay", 8, Replaying(new_delivery_id).apply)
+        self._replay = Handler("replay", 8, Replaying(new_delivery_id, self._events).apply)
         self._released = Handler("mark_released", 9, quarantining.mark_released)
         self._keep = Handler("keep", 11, keeping.apply)
         self._expire = Handler("expire", 12, Expiring(self._quarantining).apply, Step.EXPIRED)
         self._rewrap = Handler("rewrap", 13, rewrapping.rewrap, Step.REWRAPPED)
         self._note_keys = Handler("note_keys", 14, rewrapping.note)
         self._keep_mapping = Handler("keep_mapping", 17, mapping.keep)
-        self._assign_mapping = Handler("assign_mapping", 18, mapping.assign)
+        self._assign_mapping = Handler("assign_mapping", 18, mapping.Assigning(self._events).apply)
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply, leases=leasing.claimed_leases)
         self._probe = Handler("probe", 16, keeping.probe)
         self._find_suspects = Handler("due_suspects", 30, suspects.find)
@@ -187,6 +191,7 @@ class PostgresStore:
             now = self._clock.now()
             self.created = await bring(connection, self._hosts.name, self._sealer.keyring, now, create=self._create)
             await check_rights(connection, self._hosts.name)
+            self._events.use(event_secret(await self._reading.kept(connection, SECRET_SHELF), self._hosts.name))
         except BaseException as error:
             connection.terminate()
             if isinstance(error, asyncpg.InsufficientPrivilegeError):
@@ -217,13 +222,13 @@ class PostgresStore:
         mapping = None if request.mapping is None else await self._number_of(request.mapping)
         sealed = await self._encrypting.seal(plain, request_label(first))
         if len(request.events) < LARGE_EVENTS:
-            return await self._write(finish(prepare(request, sealed, mapping)))
+            return await self._write(finish(prepare(request, sealed, mapping, self._events)))
         # One large request at a time: each one keeps a connection busy for a tenth of a second.
         async with self._large:
-            return await self._write(await finish_in_turns(prepare(request, sealed, mapping)))
+            return await self._write(await finish_in_turns(prepare(request, sealed, mapping, self._events)))
 
     async def _write(self, prepared: Prepared) -> tuple[Stored, ...]:
-        is_large = len(prepared.ids) >= LARGE_EVENTS
+        is_large = len(prepared.events) >= LARGE_EVENTS
         stored: tuple[Stored, ...] = await self._writer.submit(
             self._accept, prepared, len(prepared.sealed), is_large=is_large
         )
@@ -231,7 +236,7 @@ class PostgresStore:
 
     async def assign_mapping(self, source: SourceId, mapping: MappingRevision, limit: int) -> int:
         assigned: int = await self._writer.submit(
-            self._assign_mapping, AssignMapping(source, await self._number_of(mapping), limit)
+            self._assign_mapping, AssignMapping(source, await self._number_of(mapping), mapping, limit)
         )
         return assigned
 
@@ -256,7 +261,9 @@ class PostgresStore:
     # --- delivering ---
 
     async def claim_due(self, free: Mapping[EndpointId, int], now: Instant, lease_until: Instant) -> Sequence[Claimed]:
-        """A delivery whose event cannot be read would be claimed for ever: it is dead, with `config_error`, at once."""
+        """A delivery whose event cannot be read would be claimed for ever: it is dead at once. The reason is `seal_broken` if the
+        event or the delivery was altered, `config_error` if the event's bytes are gone.
+        """
         leased: Sequence[Leased] = await self._writer.submit(self._claim, Claim(dict(free), now, lease_until))
         return await self._with_events(leased, now)
 
@@ -270,15 +277,17 @@ class PostgresStore:
         except BaseException:
             self._adrift.note({one.id: one.lease for one in leased})
             raise
-        unreadable = [(one.packed, one.lease) for one in leased if events.get(one.event, one) is None]
         unopened = {one.id: one.lease for one in leased if one.event not in events}
         if unopened:
             # Awaited, so that the engine finds them due when it asks for the next due time.
             await self._writer.submit(self._release, Hold(unopened, now))
-        if unreadable:
-            await self._writer.submit(self._bury, Bury(unreadable, now))
+        read = {one.id: sendable(self._events, one, events[one.event]) for one in leased if one.event in events}
+        for reason in (AttemptReason.CONFIG_ERROR, AttemptReason.SEAL_BROKEN):
+            unreadable = [(one.packed, one.lease) for one in leased if read.get(one.id) is reason]
+            if unreadable:
+                await self._writer.submit(self._bury, Bury(unreadable, now, reason))
         probe.reach(Step.CLAIMED)
-        return [_claimed(one, event) for one in leased if (event := events.get(one.event)) is not None]
+        return [_claimed(one, event) for one in leased if isinstance(event := read.get(one.id), StoredEvent)]
 
     async def next_due_at(self, endpoints: Sequence[EndpointId]) -> Instant | None:
         return await self._readers.read(self._reading.next_due_at, endpoints, self._node_now())

@@ -41,14 +41,16 @@ class Leased:
     unexplained_losses: int
     first_attempt_at: Instant | None
     event: int
+    seal: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class Bury:
-    """Leased deliveries whose events cannot be read: key and lease."""
+    """Leased deliveries that can never be sent, as their events cannot be read: key and lease."""
 
     rows: Sequence[tuple[int, Lease]]
     now: Instant
+    reason: AttemptReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ def void(connection: apsw.Connection, nows: Sequence[Instant]) -> Sequence[int]:
 def bury(connection: apsw.Connection, batch: Sequence[Bury]) -> Sequence[None]:
     for one in batch:
         for key, lease in one.rows:
-            values = {"key": key, "lease": lease, "now": one.now, "reason": AttemptReason.CONFIG_ERROR.value}
+            values = {"key": key, "lease": lease, "now": one.now, "reason": one.reason.value}
             connection.execute(QUERIES["bury"], values)
     return [None] * len(batch)
 

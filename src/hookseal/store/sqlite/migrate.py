@@ -4,7 +4,7 @@ Each migration is `migrations/NNNN_name.sql`; it commits together with its row i
 version or the next and never between. `schema.sql` is where they lead, for reading; a test proves it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import apsw
@@ -19,6 +19,9 @@ from hookseal.store.sql import Queries
 
 HERE = Path(__file__).parent
 QUERIES = Queries.read(HERE / "queries.sql")
+
+Steps = Mapping[str, Callable[[apsw.Connection], None]]
+NO_STEPS: Steps = {}
 
 
 def migrations(folder: Path = HERE / "migrations") -> Sequence[Migration]:
@@ -41,13 +44,17 @@ def inspect(connection: apsw.Connection, keyring: Keyring, known: Sequence[Migra
     return version
 
 
-def migrate(connection: apsw.Connection, version: int, known: Sequence[Migration], now: Instant) -> None:
-    """Apply what is missing above `version`."""
+def migrate(
+    connection: apsw.Connection, version: int, known: Sequence[Migration], now: Instant, steps: Steps = NO_STEPS
+) -> None:
+    """Apply what is missing above `version`. steps: what follows a migration in its transaction, by its name."""
     for migration in known[version:]:
         connection.execute(QUERIES["begin"])
         try:
             connection.execute(QUERIES["create_ledger"])
             connection.execute(migration.sql)
+            if migration.name in steps:
+                steps[migration.name](connection)
             connection.execute(
                 QUERIES["write_ledger"],
                 {"version": migration.version, "name": migration.name, "applied_at": now},

@@ -15,8 +15,8 @@ from hookseal.store.sql import slices
 from hookseal.store.sqlite.migrate import QUERIES
 from hookseal.store.sqlite.recent import Recent
 
-Subject = tuple[str, str]
-"""The source, and the subject as it is stored."""
+Subject = tuple[str, bytes]
+"""The source, and the subject's hash."""
 
 
 class Peaks:
@@ -29,7 +29,7 @@ class Peaks:
     def find(connection: apsw.Connection, recent: Recent, subjects: Iterable[tuple[int, Subject]]) -> "Peaks":
         """subjects: each with the place of its hash."""
         found: dict[Subject, int] = {}
-        wanted: list[tuple[int, str, str]] = []
+        wanted: list[tuple[int, str, bytes]] = []
         for place, (source, subject) in sorted(set(subjects)):
             peak = _held(connection, recent, place, source, subject)
             if peak is None:
@@ -49,7 +49,7 @@ class Peaks:
         return peak
 
 
-def _held(connection: apsw.Connection, recent: Recent, place: int, source: str, subject: str) -> int | None:
+def _held(connection: apsw.Connection, recent: Recent, place: int, source: str, subject: bytes) -> int | None:
     for key in reversed(recent.of_subject(place)):
         row = connection.execute(QUERIES["read_peak"], {"key": key, "source": source, "subject": subject}).get
         if row is not None:

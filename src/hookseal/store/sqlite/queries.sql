@@ -86,24 +86,26 @@ INSERT INTO bodies (request, sealed) VALUES /* row */ (?, ?) /* row */;
 -- insert_events --
 -- Keep events.
 INSERT INTO events (
-    key, id, request, item, source, sequence, received_at, type, provider_type, provider_id, subject, time, flags, content,
-    standing, peak, mapping, outcome, final
-) VALUES /* row */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /* row */;
+    key, id, request, item, source, sequence, received_at, type, time, flags, content, standing, peak, mapping, outcome,
+    final, subject_hash, facts
+) VALUES /* row */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /* row */;
 
 -- keep_mapping --
--- Keep rules that events are made by. Those that are there already are left as they are.
+-- Keep rules that events are made by. A revision is a hash of its rules: if other ones stand there, they were altered.
 INSERT INTO mappings (provider, revision, rules) VALUES (:provider, :revision, :rules)
-ON CONFLICT (provider, revision) DO NOTHING;
+ON CONFLICT (provider, revision) DO UPDATE SET rules = excluded.rules WHERE rules <> excluded.rules;
 
 -- read_mappings --
 -- All rules that events were made by.
 SELECT number, provider, revision, rules FROM mappings;
 
+-- find_unmapped --
+-- Events of one source that were stored before rules were kept.
+SELECT * FROM event_rows WHERE mapping IS NULL AND source = :source LIMIT :limit;
+
 -- assign_mapping --
--- Give rules to events that were stored before rules were kept.
-UPDATE events SET mapping = :mapping WHERE key IN (
-    SELECT key FROM events WHERE mapping IS NULL AND source = :source LIMIT :limit
-);
+-- Give one of them its rules.
+UPDATE events SET mapping = :mapping, facts = :facts WHERE key = :key AND mapping IS NULL;
 
 -- find_peaks --
 -- The greatest standing of each of some subjects, among what is in order: that of the newest event which has one, in each
@@ -113,14 +115,14 @@ SELECT source, subject, (
     SELECT max((
         SELECT events.peak FROM subjects CROSS JOIN events ON events.key = subjects.event
         WHERE subjects.slot = (dedupe_partitions.number << 48 | wanted.place)
-        AND events.source = wanted.source AND events.subject = wanted.subject AND events.peak IS NOT NULL
+        AND events.source = wanted.source AND events.subject_hash = wanted.subject AND events.peak IS NOT NULL
         ORDER BY subjects.event DESC LIMIT 1
     )) FROM dedupe_partitions
 ) FROM wanted;
 
 -- read_peak --
 -- What find_peaks asks of one event.
-SELECT peak FROM events WHERE key = :key AND source = :source AND subject = :subject AND peak IS NOT NULL;
+SELECT peak FROM events WHERE key = :key AND source = :source AND subject_hash = :subject AND peak IS NOT NULL;
 
 -- insert_recent --
 -- Note new keys in the order of storing.
@@ -149,8 +151,8 @@ ON CONFLICT (dedupe_key) DO NOTHING;
 
 -- insert_deliveries --
 -- Plan deliveries, with or without a lease.
-INSERT INTO deliveries (key, id, event, endpoint, state, created_at, due_at, lease)
-VALUES /* row */ (?, ?, ?, ?, 'pending', ?, ?, ?) /* row */;
+INSERT INTO deliveries (key, id, event, endpoint, state, created_at, due_at, lease, seal)
+VALUES /* row */ (?, ?, ?, ?, 'pending', ?, ?, ?, ?) /* row */;
 
 -- count_conflict --
 -- Another request had this event's dedupe key and other content.
@@ -172,15 +174,15 @@ FROM taken WHERE deliveries.key = taken.key AND state = 'pending';
 
 -- read_leased --
 -- What a claim needs of leased deliveries beside their events.
-SELECT key, id, endpoint, lease, attempts, losses, unexplained_losses, first_attempt_at, event FROM deliveries
+SELECT key, id, endpoint, lease, attempts, losses, unexplained_losses, first_attempt_at, event, seal FROM deliveries
 WHERE key IN (/* row */ ? /* row */) AND state = 'pending' AND lease IS NOT NULL;
 
 -- claimed_events --
 -- Read the events of claimed deliveries: the columns of `event_rows` with the length of the sealed bytes in the place of
 -- these, and the key of the bytes. Many events may share them.
 SELECT
-    key, id, source, sequence, item, type, received_at, provider_type, provider_id, subject, time, flags, conflicts,
-    request_id, siblings, length(sealed), superseded, mapping, outcome, final,
+    key, id, source, sequence, item, type, received_at, facts, content, subject_hash, time, flags, conflicts,
+    request_id, siblings, length(sealed), superseded, mapping, outcome, final, standing,
     (SELECT request FROM events WHERE events.key = event_rows.key)
 FROM event_rows WHERE key IN (/* row */ ? /* row */);
 
@@ -255,7 +257,7 @@ WHERE state = 'pending' AND unexplained_losses > 1 AND +endpoint IN (SELECT valu
 -- Lease one crash suspect for an isolated attempt.
 UPDATE deliveries SET lease = :lease, due_at = :lease_until, due_if_lost = :due_if_lost
 WHERE id = :id AND state = 'pending' AND unexplained_losses > 1 AND due_at <= :now AND lease IS NULL
-RETURNING key, id, endpoint, lease, attempts, losses, unexplained_losses, first_attempt_at, event;
+RETURNING key, id, endpoint, lease, attempts, losses, unexplained_losses, first_attempt_at, event, seal;
 
 -- end_suspect --
 -- A crash suspect was lost in too many isolated attempts. No attempt is written down: none has a known result.
@@ -312,7 +314,7 @@ SELECT min(key), max(key) FROM events WHERE received_at >= :since AND received_a
 -- Of the events with keys in a span, those that may go again: the latest delivery to the endpoint is in the state
 -- asked for (any, when that is null), none is pending, and there are still bytes to send. `+` keeps SQLite from walking
 -- all that is pending.
-SELECT key, request FROM events
+SELECT key, request, id FROM events
 WHERE key BETWEEN :first AND :last AND received_at >= :since AND received_at < :until
 AND (:state IS NULL OR :state = (
     SELECT state FROM deliveries WHERE event = events.key AND endpoint = :endpoint ORDER BY deliveries.key DESC LIMIT 1
@@ -361,13 +363,13 @@ AND (:type IS NULL OR type = :type)
 ORDER BY received_at DESC, key DESC LIMIT :limit;
 
 -- events_of_subject --
--- The same for one subject. Slots tell where to look; they are a hash, so that the subject is compared too.
+-- The same for one subject. Slots have a part of its hash, so that the whole hash is compared too.
 SELECT * FROM event_rows
 WHERE key IN (
     SELECT event FROM subjects WHERE slot IN (SELECT value FROM json_each(:slots))
     UNION SELECT event_key FROM recent_keys WHERE recent_keys.subject = :place
 )
-AND subject = :subject AND (:source IS NULL OR source = :source)
+AND subject_hash = :subject AND (:source IS NULL OR source = :source)
 AND (received_at, key) < (:at, :key) AND received_at >= :since
 AND (:type IS NULL OR type = :type)
 ORDER BY received_at DESC, key DESC LIMIT :limit;
@@ -381,7 +383,7 @@ SELECT * FROM event_rows WHERE key = (
         SELECT event FROM subjects WHERE slot IN (SELECT value FROM json_each(:slots))
         UNION SELECT event_key FROM recent_keys WHERE recent_keys.subject = :place
     )
-    AND subject = :subject AND +source = :source
+    AND subject_hash = :subject AND +source = :source
     ORDER BY standing DESC NULLS LAST, sequence DESC LIMIT 1
 );
 
@@ -392,7 +394,7 @@ WHERE key IN (
     SELECT event FROM subjects WHERE slot IN (SELECT value FROM json_each(:slots))
     UNION SELECT event_key FROM recent_keys WHERE recent_keys.subject = :place
 )
-AND subject = :subject AND +source = :source;
+AND subject_hash = :subject AND +source = :source;
 
 -- read_delivery --
 -- One delivery.
@@ -607,7 +609,7 @@ WHERE bodies.request > :after ORDER BY bodies.request LIMIT :limit;
 
 -- seals_of_quarantine --
 -- What the next sealed refused requests begin with.
-SELECT key, id, substr(sealed, 1, :bytes), length(sealed) FROM quarantine
+SELECT key, id, substr(sealed, 1, :bytes), length(sealed), source, received_at, reason, held FROM quarantine
 WHERE key > :after ORDER BY key LIMIT :limit;
 
 -- seals_of_kept --

@@ -13,7 +13,9 @@ from hookseal.clock import Instant
 from hookseal.errors import NotFound
 from hookseal.model import DeliveryId, DeliveryState, EndpointId, EventId, RefusalId, SourceId
 from hookseal.sealing import Sealer
+from hookseal.store.claimed import ReadEvent
 from hookseal.store.claiming import ClaimedEvents
+from hookseal.store.event_seal import EventSealer
 from hookseal.store.mappings import Mappings
 from hookseal.store.packing import (
     FOREVER,
@@ -35,7 +37,7 @@ from hookseal.store.port import (
     Refusal,
     StoredEvent,
 )
-from hookseal.store.rows import Opening, Row, attempt_row, delivery_row
+from hookseal.store.rows import Opening, Row, attempt_row
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import mapping
 from hookseal.store.sqlite.accepting import subject_place
@@ -44,8 +46,9 @@ from hookseal.store.sqlite.migrate import QUERIES
 
 
 class Reading:
-    def __init__(self, sealer: Sealer, mappings: Mappings) -> None:
-        self._opening = Opening(sealer, mappings)
+    def __init__(self, sealer: Sealer, events: EventSealer, mappings: Mappings) -> None:
+        self._opening = Opening(sealer, events, mappings)
+        self._events = events
         self._mappings = mappings
 
     def kept(self, connection: apsw.Connection, shelf: str) -> Mapping[str, bytes | None]:
@@ -76,24 +79,29 @@ class Reading:
             "since": -FOREVER if where.since is None else where.since,
             "type": storable(where.type),
             "source": storable(where.source),
-            "subject": storable(where.subject),
             "limit": limit + 1,
         }
         name = "events_newest" if where.source is None else "events_of_source"
         if where.subject is not None:
             name = "events_of_subject"
-            place = subject_place(str(values["subject"]))
-            values |= {"place": place, "slots": _slots(connection, place)}
+            subject = self._events.subject_hash(storable(where.subject) or "")
+            place = subject_place(subject)
+            values |= {"subject": subject, "place": place, "slots": _slots(connection, place)}
         rows = fetch(connection, QUERIES[name], values)
         self._load_mappings(connection, rows)
         following = pack_cursor("e", rows[limit - 1][6], rows[limit - 1][0]) if len(rows) > limit else None
         return Page([self._opening.listed_event(row) for row in rows[:limit]], following)
 
     def in_force(self, connection: apsw.Connection, source: SourceId, subject: str) -> InForce:
-        text = storable(subject) or ""
-        place = subject_place(text)
+        subject_hash = self._events.subject_hash(storable(subject) or "")
+        place = subject_place(subject_hash)
         with connection:  # one view for both statements
-            values = {"place": place, "slots": _slots(connection, place), "source": storable(source), "subject": text}
+            values = {
+                "place": place,
+                "slots": _slots(connection, place),
+                "source": storable(source),
+                "subject": subject_hash,
+            }
             rows = fetch(connection, QUERIES["state_in_force"], values)
             if not rows:
                 raise NotFound("there is no such subject")
@@ -101,7 +109,7 @@ class Reading:
         self._load_mappings(connection, rows)
         return InForce(event=self._opening.listed_event(rows[0]), events=events, superseded=superseded)
 
-    def events_of(self, connection: apsw.Connection, keys: Sequence[int]) -> Mapping[int, StoredEvent | None]:
+    def events_of(self, connection: apsw.Connection, keys: Sequence[int]) -> Mapping[int, ReadEvent | None]:
         """Return the events with these keys, those that come first within the bound on bytes; see `ClaimedEvents`."""
         rows: dict[int, tuple[int, Row]] = {}
         for some in slices(sorted(set(keys))):
@@ -128,7 +136,7 @@ class Reading:
             if not rows:
                 raise NotFound("there is no such delivery")
             tried = fetch(connection, QUERIES["read_attempts"], {"delivery": rows[0][0]})
-        return delivery_row(rows[0]), [attempt_row(row) for row in tried]
+        return self._opening.delivery(rows[0]), [attempt_row(row) for row in tried]
 
     def deliveries(
         self, connection: apsw.Connection, where: DeliveryFilter, limit: int, cursor: Cursor | None
@@ -152,7 +160,7 @@ class Reading:
             name = "deliveries_open"
         rows = fetch(connection, QUERIES[name], values)
         following = pack_cursor("d", rows[limit - 1][0]) if len(rows) > limit else None
-        return Page([delivery_row(row) for row in rows[:limit]], following)
+        return Page([self._opening.listed_delivery(row) for row in rows[:limit]], following)
 
     def next_due_at(self, connection: apsw.Connection, endpoints: Sequence[EndpointId]) -> Instant | None:
         dues = [fetch(connection, QUERIES["next_due_at"], {"endpoint": endpoint})[0][0] for endpoint in endpoints]

@@ -8,6 +8,7 @@ import apsw
 
 from hookseal.clock import Instant
 from hookseal.model import DeliveryId, DeliveryState, EndpointId
+from hookseal.store.event_seal import EventSealer
 from hookseal.store.packing import must, pack_delivery
 from hookseal.store.sql import slices
 from hookseal.store.sqlite.connection import fetch
@@ -35,8 +36,9 @@ class ReplaySlice:
 
 
 class Replaying:
-    def __init__(self, positions: Positions, new_delivery_id: NewDeliveryId) -> None:
+    def __init__(self, positions: Positions, new_delivery_id: NewDeliveryId, sealer: EventSealer) -> None:
         self._positions = positions
+        self._sealer = sealer
         self._new_delivery_id = new_delivery_id
 
     def apply(self, connection: apsw.Connection, batch: Sequence[ReplaySlice]) -> Sequence[int]:
@@ -56,7 +58,7 @@ class Replaying:
         rows = []
         replayed: list[tuple[int, EndpointId, bytes]] = []
         by_request: dict[int, bytes] = {}
-        for event, request in fetch(connection, QUERIES["replay_span"], where):
+        for event, request, id in fetch(connection, QUERIES["replay_span"], where):
             if one.once_per_request:
                 # The delivery of one event stands for all events of its request, and for their dead deliveries.
                 if request not in by_request:
@@ -68,7 +70,9 @@ class Replaying:
                     replayed.append((event, one.endpoint, by_request[request]))
                     continue
             packed = must(pack_delivery(self._new_delivery_id(one.now)), "a new delivery's id")
-            rows.append((self._positions.take("delivery"), packed, event, one.endpoint, one.now, one.now, None))
+            seal = self._sealer.delivery_seal(packed, id, one.endpoint)
+            key = self._positions.take("delivery")
+            rows.append((key, packed, event, one.endpoint, one.now, one.now, None, seal))
             replayed.append((event, one.endpoint, packed))
             by_request[request] = packed
         for some in slices(rows):

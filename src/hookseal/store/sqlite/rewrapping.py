@@ -27,9 +27,16 @@ def find(connection: apsw.Connection, shelf: Shelf, after: int, limit: int) -> S
     if shelf is Shelf.KEPT:
         rows = fetch(connection, QUERIES["seals_of_kept"], {"bytes": HEAD_BYTES})
         return [Sealed((shelf, name), kept_label(shelf, name), start, size) for shelf, name, start, size in rows]
-    label = request_label if shelf is Shelf.BODIES else refusal_label
     rows = fetch(connection, QUERIES[_FIND[shelf]], {"after": after, "limit": limit, "bytes": HEAD_BYTES})
-    return [Sealed(key, label(packed), start, size) for key, packed, start, size in rows]
+    return [Sealed(key, _label(shelf, packed, more), start, size) for key, packed, start, size, *more in rows]
+
+
+def _label(shelf: Shelf, packed: bytes, more: Sequence[Any]) -> str:
+    """more: the columns that a refused request is bound to."""
+    if shelf is Shelf.BODIES:
+        return request_label(packed)
+    source, received_at, reason, held = more
+    return refusal_label(packed, source, received_at, reason, bool(held))
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ CREATE TABLE mappings (
 -- `standing` is where the event stands among the states of its subject (null: nowhere), `peak` the greatest standing of that
 -- subject at that source up to this event: so the newest event tells the peak of all, and an event below its peak came
 -- too late.
+-- `facts` has the provider's type and id of the event and its subject, encrypted and bound to the other columns; `subject_hash`
+-- is a keyed hash of the subject. See `store/event_seal.py`.
 -- `mapping` is the number of the rules (null: stored before mappings were, and not yet assigned), `outcome` and `final` what
 -- they decided then (null: stored before outcomes were, or made by no rules).
 CREATE TABLE events (
@@ -67,9 +69,6 @@ CREATE TABLE events (
     sequence INTEGER NOT NULL CHECK (sequence > 0),
     received_at INTEGER NOT NULL,
     type TEXT NOT NULL,
-    provider_type TEXT,
-    provider_id TEXT,
-    subject TEXT,
     time INTEGER,
     flags TEXT NOT NULL,
     content BLOB NOT NULL CHECK (length(content) = 32),
@@ -78,7 +77,9 @@ CREATE TABLE events (
     peak INTEGER CHECK (coalesce(standing <= peak, standing IS NULL AND peak IS NULL)),
     mapping INTEGER,
     outcome TEXT,
-    final INTEGER NOT NULL DEFAULT 0 CHECK (final IN (0, 1))
+    final INTEGER NOT NULL DEFAULT 0 CHECK (final IN (0, 1)),
+    subject_hash BLOB,
+    facts BLOB
 ) STRICT;
 CREATE UNIQUE INDEX events_id ON events (id);
 CREATE INDEX events_received ON events (received_at);
@@ -87,7 +88,7 @@ CREATE INDEX events_source ON events (source, received_at);
 CREATE INDEX events_unmapped ON events (source) WHERE mapping IS NULL;
 
 -- The newest dedupe keys, in the order of storing. They wait here, and in the writer's memory, until their turn comes to
--- be put in order into `dedupe` and `subjects`. `subject` is 48 bits of a hash of the event's subject.
+-- be put in order into `dedupe` and `subjects`. `subject` is 48 bits of `subject_hash`.
 CREATE TABLE recent_keys (
     event_key INTEGER PRIMARY KEY,
     dedupe_key BLOB NOT NULL CHECK (length(dedupe_key) = 32),
@@ -97,7 +98,7 @@ CREATE TABLE recent_keys (
 ) STRICT;
 
 -- Events by subject. A random key over all of history would slow every insert, so that `slot` is partition << 48 plus
--- 48 bits of a hash of the subject: inserts touch one partition only.
+-- 48 bits of the subject's hash: inserts touch one partition only.
 CREATE TABLE subjects (
     slot INTEGER NOT NULL,
     event INTEGER NOT NULL,
@@ -128,7 +129,8 @@ CREATE TABLE dedupe_collisions (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX dedupe_collisions_partition ON dedupe_collisions (partition);
 
--- One event for one endpoint. A pending delivery is due at `due_at`; a lease moves that to its own end.
+-- One event for one endpoint; `seal` binds the three ids. A pending delivery is due at `due_at`; a lease moves that
+-- to its own end.
 -- `losses` counts leases that ended without a result. `unexplained_losses` counts those since the last recorded attempt:
 -- a delivery with more than one is a crash suspect. `isolated_losses` counts those of them where it was the only delivery
 -- in flight in its process. `due_if_lost` is set during such an attempt: when the delivery is due if that lease is lost.
@@ -152,6 +154,7 @@ CREATE TABLE deliveries (
     isolated_losses INTEGER NOT NULL DEFAULT 0 CHECK (isolated_losses >= 0),
     due_if_lost INTEGER CHECK (due_if_lost IS NULL OR lease IS NOT NULL),
     replayed_as BLOB CHECK (replayed_as IS NULL OR state = 'dead'),
+    seal BLOB,
     CHECK ((state = 'pending') = (due_at IS NOT NULL)),
     CHECK ((state = 'pending') = (ended_at IS NULL)),
     CHECK (lease IS NULL OR state = 'pending'),
@@ -232,15 +235,16 @@ SELECT
     deliveries.key, deliveries.id, events.id AS event_id, deliveries.event, events.source, events.type,
     events.received_at, deliveries.endpoint, deliveries.state, deliveries.attempts, deliveries.losses,
     deliveries.created_at, deliveries.due_at, deliveries.ended_at, deliveries.last_status, deliveries.last_reason,
-    deliveries.replayed_as
+    deliveries.replayed_as, deliveries.seal
 FROM deliveries CROSS JOIN events ON events.key = deliveries.event;
 
 CREATE VIEW event_rows AS
 SELECT
     events.key, events.id, events.source, events.sequence, events.item, events.type, events.received_at,
-    events.provider_type, events.provider_id, events.subject, events.time, events.flags, events.conflicts,
+    events.facts, events.content, events.subject_hash, events.time, events.flags, events.conflicts,
     requests.id AS request_id, requests.events AS siblings, bodies.sealed,
-    coalesce(events.standing < events.peak, 0) AS superseded, events.mapping, events.outcome, events.final
+    coalesce(events.standing < events.peak, 0) AS superseded, events.mapping, events.outcome, events.final,
+    events.standing
 FROM events
 LEFT JOIN requests ON requests.key = events.request
 LEFT JOIN bodies ON bodies.request = events.request;

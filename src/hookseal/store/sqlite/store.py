@@ -20,13 +20,16 @@ from hookseal import probe
 from hookseal.clock import Clock, Instant, SystemClock
 from hookseal.errors import StoreError, StoreMismatch, StoreUnavailable
 from hookseal.ids import new_delivery_id, random_63_bits
-from hookseal.model import DeliveryId, EndpointId, EventId, MappingRevision, RefusalId, SourceId
+from hookseal.model import AttemptReason, DeliveryId, EndpointId, EventId, MappingRevision, RefusalId, SourceId
 from hookseal.probe import Step
 from hookseal.sealing import Keyring, Sealer
 from hookseal.steps import finish, finish_in_turns
+from hookseal.store.claimed import sendable
 from hookseal.store.claiming import in_turns
 from hookseal.store.encrypting import Encrypting
+from hookseal.store.event_seal import SECRET_SHELF, EventSealer, event_secret
 from hookseal.store.mappings import Mappings
+from hookseal.store.old_rows import MIGRATION
 from hookseal.store.packing import FOREVER, SealedRequest, must, pack, pack_uuid
 from hookseal.store.port import (
     AttemptRow,
@@ -53,13 +56,14 @@ from hookseal.store.port import (
     StoreObserver,
     Suspect,
 )
+from hookseal.store.preparing import Prepared, prepare
 from hookseal.store.quarantine_rows import RefusalSealer
 from hookseal.store.quarantine_shares import HELD_BYTES, HELD_ROWS
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
 from hookseal.store.rows import NOT_CREATED, PROBE_SHELF, kept_label, request_label, standing_value
 from hookseal.store.sql import slices
 from hookseal.store.sqlite import expiring, keeping, leasing, mapping, quarantining, rewrapping, suspects
-from hookseal.store.sqlite.accepting import Accepting, Prepared, prepare
+from hookseal.store.sqlite.accepting import Accepting
 from hookseal.store.sqlite.checkpoint import BOUND_PAGES, START_PAGES, Checkpointer, begin_log_anew
 from hookseal.store.sqlite.connection import (
     check_library,
@@ -85,6 +89,7 @@ from hookseal.store.sqlite.reading import Reading
 from hookseal.store.sqlite.recent import Recent
 from hookseal.store.sqlite.replaying import SLICE, NewDeliveryId, Replaying, ReplaySlice
 from hookseal.store.sqlite.room import RESERVE_BYTES, Room
+from hookseal.store.sqlite.sealing_old_rows import seal_old_rows
 from hookseal.store.sqlite.writer import Handler, Writer
 from hookseal.store.waiting import LARGE_EVENTS
 
@@ -177,10 +182,11 @@ class SqliteStore:
         )
         self._lock = Lock(self._path.with_name(self._path.name + ".lock"))
         self._mappings = Mappings()
-        self._reading = Reading(self._sealer, self._mappings)
+        self._events = EventSealer()
+        self._reading = Reading(self._sealer, self._events, self._mappings)
         self._claiming = Readers(1)
         self._looking = Readers(_READERS)
-        replaying = Replaying(self._positions, new_delivery_id)
+        replaying = Replaying(self._positions, new_delivery_id, self._events)
         room = Room(self._path.parent, reserve_bytes)
         self._accept = Handler(
             "accept",
@@ -203,7 +209,7 @@ class SqliteStore:
         self._note_keys = Handler("note_keys", 14, rewrapping.note)
         self._probe = Handler("probe", 15, room.or_refuse(keeping.probe))
         self._keep_mapping = Handler("keep_mapping", 16, mapping.keep)
-        self._assign_mapping = Handler("assign_mapping", 17, mapping.assign)
+        self._assign_mapping = Handler("assign_mapping", 17, mapping.Assigning(self._events).apply)
         self._claim = Handler("claim_due", 10, Claiming(new_lease).apply, leases=leasing.claimed_leases)
         self._find_suspects = Handler("due_suspects", 30, suspects.find)
         self._claim_suspect = Handler(
@@ -249,8 +255,10 @@ class SqliteStore:
         connection = open_writer(self._path, self._vfs)
         try:
             begin_log_anew(connection)
-            migrate(connection, version, known, self._clock.now())
+            steps = {MIGRATION: lambda connection: seal_old_rows(connection, self._sealer)}
+            migrate(connection, version, known, self._clock.now(), steps)
             note_keyring(connection, self._sealer.keyring)
+            self._events.use(event_secret(self._reading.kept(connection, SECRET_SHELF), str(self._path)))
             self._remembered.recover(connection)
             for readers in (self._claiming, self._looking):
                 readers.connect(lambda: open_reader(self._path, self._vfs))
@@ -293,13 +301,13 @@ class SqliteStore:
         mapping = None if request.mapping is None else await self._number_of(request.mapping)
         sealed = await self._encrypting.seal(plain, request_label(first))
         if len(request.events) < LARGE_EVENTS:
-            return await self._write(finish(prepare(request, sealed, mapping)))
+            return await self._write(finish(prepare(request, sealed, mapping, self._events)))
         # One large request at a time: each one keeps a connection busy for a tenth of a second.
         async with self._large:
-            return await self._write(await finish_in_turns(prepare(request, sealed, mapping)))
+            return await self._write(await finish_in_turns(prepare(request, sealed, mapping, self._events)))
 
     async def _write(self, prepared: Prepared) -> tuple[Stored, ...]:
-        is_large = len(prepared.ids) >= LARGE_EVENTS
+        is_large = len(prepared.events) >= LARGE_EVENTS
         stored: tuple[Stored, ...] = await self._writer.submit(
             self._accept, prepared, len(prepared.sealed), is_large=is_large
         )
@@ -307,7 +315,7 @@ class SqliteStore:
 
     async def assign_mapping(self, source: SourceId, mapping: MappingRevision, limit: int) -> int:
         assigned: int = await self._writer.submit(
-            self._assign_mapping, AssignMapping(source, await self._number_of(mapping), limit)
+            self._assign_mapping, AssignMapping(source, await self._number_of(mapping), mapping, limit)
         )
         return assigned
 
@@ -332,7 +340,9 @@ class SqliteStore:
     # --- delivering ---
 
     async def claim_due(self, free: Mapping[EndpointId, int], now: Instant, lease_until: Instant) -> Sequence[Claimed]:
-        """A delivery whose event cannot be read would be claimed for ever: it is dead, with `config_error`, at once."""
+        """A delivery whose event cannot be read would be claimed for ever: it is dead at once. The reason is `seal_broken` if the
+        event or the delivery was altered, `config_error` if the event's bytes are gone.
+        """
         leased: Sequence[Leased] = await self._writer.submit(self._claim, Claim(dict(free), now, lease_until))
         return await self._with_events(leased, now)
 
@@ -346,15 +356,17 @@ class SqliteStore:
         except BaseException:
             self._give_back({one.id: one.lease for one in leased})
             raise
-        unreadable = [(one.key, one.lease) for one in leased if events.get(one.event, one) is None]
         unopened = {one.id: one.lease for one in leased if one.event not in events}
         if unopened:
             # Awaited, so that the engine finds them due when it asks for the next due time.
             await self._writer.submit(self._release, Hold(unopened, now))
-        if unreadable:
-            await self._writer.submit(self._bury, Bury(unreadable, now))
+        read = {one.id: sendable(self._events, one, events[one.event]) for one in leased if one.event in events}
+        for reason in (AttemptReason.CONFIG_ERROR, AttemptReason.SEAL_BROKEN):
+            unreadable = [(one.key, one.lease) for one in leased if read.get(one.id) is reason]
+            if unreadable:
+                await self._writer.submit(self._bury, Bury(unreadable, now, reason))
         probe.reach(Step.CLAIMED)
-        return [_claimed(one, event) for one in leased if (event := events.get(one.event)) is not None]
+        return [_claimed(one, event) for one in leased if isinstance(event := read.get(one.id), StoredEvent)]
 
     async def next_due_at(self, endpoints: Sequence[EndpointId]) -> Instant | None:
         return await self._claiming.read(self._reading.next_due_at, endpoints)
