@@ -582,9 +582,12 @@ class Engine:
         if self._read_ahead is None:
             return
         for held in carried:
-            if len(held.claim.event.body) >= _LARGE_BYTES and held.shared.event is None:
+            if len(held.claim.event.body) >= _LARGE_BYTES:
                 async with self._reading_ahead:
                     await finish_in_turns(self._read_ahead(held.claim.event))
+                    # One delivery for each turn of the event loop. Without this, all slots of a queue begin in one turn:
+                    # 12 ms of CPU time for 16 slots and items of 350 bytes, in which nothing is received.
+                    await asyncio.sleep(0)
 
     def _normalised(self, held: Held) -> Event:
         """The event, made once though it goes to many endpoints."""
