@@ -50,7 +50,7 @@ async def test_a_replay_that_names_such_an_event_says_why_not(api: Served) -> No
     event = await expired(api)
     response, body = await api.ask("/api/v1/replays", "POST", json={"endpoint": CORE, "events": [event]})
     assert response.status == 422
-    assert b"its bytes were let go by retention" in body
+    assert b"its bytes were deleted by retention" in body
     assert b"/events/0" in body
 
 

@@ -38,6 +38,7 @@ from hookseal.store.port import (
     Cursor,
     DeliveryFilter,
     EventFilter,
+    IdKind,
     Lease,
     NewDelivery,
     NewEvent,
@@ -1171,6 +1172,31 @@ class StoreContract:
                 await store.refusal(refusal)
             with pytest.raises(NotFound):
                 await store.mark_released(refusal, NOW)
+
+    async def test_ids_are_found_by_a_prefix_in_order(self, store: Store) -> None:
+        """Expected ids come from comparing the texts of all stored ids."""
+        events = [new_event(number, deliveries=(new_delivery(),)) for number in range(5)]
+        for event in events:
+            await accept(store, event)
+        refusals = [new_refusal() for _ in range(3)]
+        for refusal in refusals:
+            await store.quarantine(refusal)
+        stored: dict[IdKind, list[str]] = {
+            IdKind.EVENT: sorted(one.id for one in events),
+            IdKind.DELIVERY: sorted(one.deliveries[0].id for one in events),
+            IdKind.REFUSAL: sorted(one.id for one in refusals),
+        }
+        for kind, all_ids in stored.items():
+            for id in all_ids:
+                for chars in range(12, 37):
+                    prefix = id[:chars]
+                    expected = [one for one in all_ids if one.startswith(prefix)]
+                    assert list(await store.find_ids(kind, prefix, 100)) == expected
+                    assert list(await store.find_ids(kind, prefix, 1)) == expected[:1]
+        assert len(await store.find_ids(IdKind.EVENT, events[0].id[:8], 100)) > 1
+        for nothing in ("", "x", "%", "ffffffff", "00000000-0000", events[0].id + "0", "0199-", "ABCDEFAB"):
+            assert list(await store.find_ids(IdKind.EVENT, nothing, 100)) == []
+        assert list(await store.find_ids(IdKind.DELIVERY, events[0].id[:13], 100)) == []
 
     async def test_events_are_listed_newest_first_page_by_page(self, store: Store) -> None:
         events = [new_event(number) for number in range(7)]

@@ -464,6 +464,9 @@ def test_every_statement_is_said_in_a_sentence_and_walks_no_history(empty: apsw.
         ("events_newest", "events_received"),
         ("events_of_source", "events_source"),
         ("record_results", "deliveries_id"),
+        ("find_event_ids", "events_id (id>? AND id<?)"),
+        ("find_delivery_ids", "deliveries_id (id>? AND id<?)"),
+        ("find_refusal_ids", "quarantine_id (id>? AND id<?)"),
     ],
 )
 def test_work_is_found_by_its_index(empty: apsw.Connection, name: str, index: str) -> None:

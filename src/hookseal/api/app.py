@@ -238,7 +238,8 @@ def _read_address(operation: Operation, request: Request) -> _Address | Problem:
         try:
             path[parameter.name] = parameter.kind.read(request.path_params[parameter.name])
         except ValueError:
-            return problem(ProblemCode.NOT_FOUND)  # what cannot be an id is the id of nothing
+            # What cannot be an id is the id of nothing.
+            return problem(ProblemCode.NOT_FOUND, detail=parameter.kind.remedy)
     faults: list[Fault] = []
     given = _given_once(operation, request.query_params.multi_items(), faults)
     query: dict[str, Any] = {}

@@ -55,6 +55,7 @@ class ProblemCode(StrEnum):
     BODY_TIMEOUT = "body_timeout"
     STILL_REFUSED = "still_refused"
     SOURCE_GONE = "source_gone"
+    AMBIGUOUS_ID = "ambiguous_id"
     CONFLICT = "conflict"
     BODY_TOO_LARGE = "body_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
@@ -77,6 +78,7 @@ _WORDS: Mapping[ProblemCode, tuple[int, str]] = {
     ProblemCode.BODY_TIMEOUT: (408, "The body did not arrive completely in time"),
     ProblemCode.STILL_REFUSED: (409, "The request is refused with today's secrets, too"),
     ProblemCode.SOURCE_GONE: (409, "The source of the request is configured no more"),
+    ProblemCode.AMBIGUOUS_ID: (409, "Several ids begin with these characters"),
     ProblemCode.CONFLICT: (409, "This does not go with how things stand"),
     ProblemCode.BODY_TOO_LARGE: (413, "The body is larger than this API takes"),
     ProblemCode.UNSUPPORTED_MEDIA_TYPE: (415, "The body must be application/json"),
@@ -126,7 +128,8 @@ def from_error(error: HooksealError) -> Problem:
     if isinstance(error, UnfitRegistration):
         return problem(ProblemCode.INVALID, errors=[_fault(key, remedy) for key, remedy in error.faults])
     if isinstance(error, Conflict):
-        conflict = problem(ProblemCode.CONFLICT, detail=error.problem)
+        is_listed = error.kind == ProblemCode.AMBIGUOUS_ID
+        conflict = problem(ProblemCode(error.kind) if is_listed else ProblemCode.CONFLICT, detail=error.problem)
         return replace(conflict, code=error.kind)
     if isinstance(error, Invalid):
         return problem(ProblemCode.INVALID, detail=error.problem, errors=[Fault(error.pointer, "invalid")])

@@ -6,7 +6,7 @@ from typing import Any
 from hookseal.api.operation import Body, Faulty
 from hookseal.api.problem import Fault
 from hookseal.api.schemas import ref
-from hookseal.api.values import ENDPOINT, EVENT, STATE, TIME, Kind
+from hookseal.api.values import ENDPOINT, EVENT_PREFIX, STATE, TIME, Kind
 from hookseal.manage.operations import MAX_REPLAYED_EVENTS
 from hookseal.model import Json
 from hookseal.store.port import Replay
@@ -53,7 +53,7 @@ def _read_events(given: Json, faults: list[Fault]) -> tuple[Any, ...]:
     if not 1 <= len(given) <= MAX_REPLAYED_EVENTS:
         faults.append(Fault("/events", "wrong_length"))
         return ()
-    return tuple(_read(EVENT, one, f"/events/{position}", faults) for position, one in enumerate(given))
+    return tuple(_read(EVENT_PREFIX, one, f"/events/{position}", faults) for position, one in enumerate(given))
 
 
 def _is_backwards(values: Mapping[str, Any]) -> bool:

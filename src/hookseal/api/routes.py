@@ -5,6 +5,7 @@ them is called, but for what only `Management` can know.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from starlette.responses import Response
@@ -15,7 +16,9 @@ from hookseal.api.metrics import CONTENT_TYPE, Metrics
 from hookseal.api.operation import Answer, Body, Call, Document, Faulty, Operation, Parameter, Rows
 from hookseal.api.problem import Fault, Problem, ProblemCode, problem
 from hookseal.api.schemas import page_of, ref
-from hookseal.api.values import DELIVERY, ENDPOINT, EVENT, REFUSAL, SOURCE, STATE, TEXT, TIME
+from hookseal.api.values import DELIVERY_PREFIX, ENDPOINT, EVENT_PREFIX, REFUSAL_PREFIX, SOURCE, STATE, TEXT, TIME
+from hookseal.errors import NotFound
+from hookseal.manage.id_prefix import MIN_DIGITS
 from hookseal.manage.operations import Management
 from hookseal.manage.release import SourceGone, StillRefused
 from hookseal.model import Json
@@ -55,7 +58,10 @@ def operations(
 
 # --- events ---------------------------------------------------------------------------------------------------------
 
-_EVENT_ID = Parameter("id", EVENT, "the event's id")
+_OR_PREFIX = f"or its first characters, if no other id begins with them; at least {MIN_DIGITS} hexadecimal digits"
+_EVENT_ID = Parameter("id", EVENT_PREFIX, f"the event's id, {_OR_PREFIX}")
+_DELIVERY_ID = Parameter("id", DELIVERY_PREFIX, f"the delivery's id, {_OR_PREFIX}")
+_REFUSAL_ID = Parameter("id", REFUSAL_PREFIX, f"the refused request's id, {_OR_PREFIX}")
 _SINCE = Parameter("since", TIME, "received at this time or later")
 _UNTIL = Parameter("until", TIME, "received before this time")
 
@@ -66,10 +72,10 @@ def _events(management: Management) -> tuple[Operation, ...]:
         return Rows([wire.event(one) for one in page.rows], page.next)
 
     async def get_event(call: Call) -> Answer:
-        return Document(wire.event(await management.event(call.path["id"])))
+        return Document(wire.event(await management.event(await management.event_id(call.path["id"]))))
 
     async def get_raw(call: Call) -> Answer:
-        raw = await management.raw(call.path["id"])
+        raw = await management.raw(await management.event_id(call.path["id"]))
         # Never the sender's own media type: a browser must not show a stranger's HTML as a page of ours.
         headers = {
             "Content-Disposition": f'attachment; filename="{raw.event}.bin"',
@@ -104,6 +110,7 @@ def _events(management: Management) -> tuple[Operation, ...]:
             summary="One event.",
             handler=get_event,
             path_parameters=(_EVENT_ID,),
+            problems=(ProblemCode.AMBIGUOUS_ID,),
             schema=ref("Event"),
         ),
         Operation(
@@ -113,6 +120,7 @@ def _events(management: Management) -> tuple[Operation, ...]:
             summary="The exact bytes of the request that brought the event; its content type is a header of the answer.",
             handler=get_raw,
             path_parameters=(_EVENT_ID,),
+            problems=(ProblemCode.AMBIGUOUS_ID,),
             media_type="application/octet-stream",
             headers={"X-Hookseal-Content-Type": "the Content-Type of the request, where it is plain text"},
         ),
@@ -128,11 +136,18 @@ def _fits_header(value: bytes) -> bool:
 
 def _deliveries(management: Management) -> tuple[Operation, ...]:
     async def list_deliveries(call: Call) -> Answer:
-        page = await management.deliveries(DeliveryFilter(**call.query), call.limit, call.cursor)
+        where = DeliveryFilter(**call.query)
+        if where.event is not None:
+            try:
+                where = replace(where, event=await management.event_id(where.event))
+            except NotFound:  # as for a whole id of no event
+                return Rows([], None)
+        page = await management.deliveries(where, call.limit, call.cursor)
         return Rows([wire.delivery(row) for row in page.rows], page.next)
 
     async def get_delivery(call: Call) -> Answer:
-        return Document(wire.delivery_with_attempts(*await management.delivery(call.path["id"])))
+        delivery = await management.delivery_id(call.path["id"])
+        return Document(wire.delivery_with_attempts(*await management.delivery(delivery)))
 
     async def replay(call: Call) -> Answer:
         made = await management.replay(call.body)
@@ -148,12 +163,13 @@ def _deliveries(management: Management) -> tuple[Operation, ...]:
             query=(
                 Parameter("endpoint", ENDPOINT, "the endpoint's id"),
                 Parameter("state", STATE, "where the delivery stands"),
-                Parameter("event", EVENT, "the event's id"),
+                Parameter("event", EVENT_PREFIX, f"the event's id, {_OR_PREFIX}"),
                 _SINCE,
                 _UNTIL,
             ),
             is_paged=True,
             schema=page_of("Delivery"),
+            problems=(ProblemCode.AMBIGUOUS_ID,),
         ),
         Operation(
             name="getDelivery",
@@ -161,7 +177,8 @@ def _deliveries(management: Management) -> tuple[Operation, ...]:
             path=f"{PREFIX}/deliveries/{{id}}",
             summary="One delivery with its attempts.",
             handler=get_delivery,
-            path_parameters=(Parameter("id", DELIVERY, "the delivery's id"),),
+            path_parameters=(_DELIVERY_ID,),
+            problems=(ProblemCode.AMBIGUOUS_ID,),
             schema=ref("DeliveryWithAttempts"),
         ),
         Operation(
@@ -190,12 +207,13 @@ def _quarantine(management: Management) -> tuple[Operation, ...]:
         return Rows([wire.refusal(one, ()) for one in page.rows], page.next)
 
     async def release(call: Call) -> Answer:
-        outcome = await management.release(call.path["id"])
+        refusal = await management.refusal_id(call.path["id"])
+        outcome = await management.release(refusal)
         if isinstance(outcome, StillRefused):
             return problem(ProblemCode.STILL_REFUSED, extra={"reason": outcome.reason.value})
         if isinstance(outcome, SourceGone):
             return problem(ProblemCode.SOURCE_GONE)
-        return Document(wire.released(call.path["id"], outcome))
+        return Document(wire.released(refusal, outcome))
 
     return (
         Operation(
@@ -214,10 +232,10 @@ def _quarantine(management: Management) -> tuple[Operation, ...]:
             path=f"{PREFIX}/quarantine/{{id}}/release",
             summary="Judges a refused request again, with today's secrets at the time it was received, and stores it if it holds.",
             handler=release,
-            path_parameters=(Parameter("id", REFUSAL, "the refused request's id"),),
+            path_parameters=(_REFUSAL_ID,),
             body=Body(_read_nothing),
             schema=ref("Released"),
-            problems=(ProblemCode.STILL_REFUSED,),
+            problems=(ProblemCode.STILL_REFUSED, ProblemCode.AMBIGUOUS_ID),
         ),
     )
 

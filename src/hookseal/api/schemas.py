@@ -6,7 +6,7 @@ Objects of ours are closed, so that a member that `wire.py` gains or loses fails
 
 from collections.abc import Mapping
 
-from hookseal.api.values import ENDPOINT, EVENT, STATE, TEXT, TIME
+from hookseal.api.values import ENDPOINT, EVENT, EVENT_PREFIX, STATE, TEXT, TIME
 from hookseal.destinations.subscriptions import State
 from hookseal.manage.operations import MAX_REPLAYED_EVENTS
 from hookseal.manage.registered import Origin
@@ -207,7 +207,7 @@ SCHEMAS: Mapping[str, Schema] = {
             "until": _or_null(_TIME),
             "state": _or_null(STATE.schema),
             "events": _or_null(
-                {"type": "array", "items": EVENT.schema, "minItems": 1, "maxItems": MAX_REPLAYED_EVENTS}
+                {"type": "array", "items": EVENT_PREFIX.schema, "minItems": 1, "maxItems": MAX_REPLAYED_EVENTS}
             ),
         },
         optional=("since", "until", "state", "events"),

@@ -12,6 +12,7 @@ from unicodedata import category
 
 from hookseal.api.paging import DEFAULT_LIMIT, MAX_CURSOR_CHARS, MAX_LIMIT
 from hookseal.clock import Instant, parse_rfc3339
+from hookseal.manage.id_prefix import MIN_DIGITS
 from hookseal.model import DeliveryId, DeliveryState, EndpointId, EventId, Json, RefusalId, SourceId
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
@@ -84,6 +85,25 @@ def _refusal(given: str) -> RefusalId:
     return RefusalId(given)
 
 
+def _event_prefix(given: str) -> EventId:
+    return EventId(_prefix(_UUID, "00000000-0000-0000-0000-000000000000", given))
+
+
+def _delivery_prefix(given: str) -> DeliveryId:
+    return DeliveryId(_prefix(_DELIVERY, "msg_" + 32 * "0", given))
+
+
+def _refusal_prefix(given: str) -> RefusalId:
+    return RefusalId(_prefix(_UUID, "00000000-0000-0000-0000-000000000000", given))
+
+
+def _prefix(pattern: re.Pattern[str], example: str, given: str) -> str:
+    least = example.index("0") + MIN_DIGITS
+    if len(given) < least or not pattern.fullmatch(given + example[len(given) :]):
+        raise ValueError("not an id, and not the first characters of one")
+    return given
+
+
 _UUID_SCHEMA = {"type": "string", "format": "uuid"}
 _A_TEXT = f"write 1 to {_MAX_TEXT} characters, no control characters among them"
 _TEXT_SCHEMA = {"type": "string", "minLength": 1, "maxLength": _MAX_TEXT}
@@ -115,5 +135,12 @@ DELIVERY = Kind(
     _delivery, {"type": "string", "pattern": "^msg_[0-9a-f]{32}$"}, "write a delivery's id, msg_ and 32 hex digits"
 )
 REFUSAL = Kind(_refusal, _UUID_SCHEMA, "write a refused request's id, a UUID in lower case")
+_OR_PREFIX = f"or its first characters, at least {MIN_DIGITS} of the hexadecimal ones"
+_UUID_PREFIX_SCHEMA = {"type": "string", "pattern": "^[0-9a-f]{8}[0-9a-f-]{0,28}$"}
+EVENT_PREFIX = Kind(_event_prefix, _UUID_PREFIX_SCHEMA, f"{EVENT.remedy}, {_OR_PREFIX}")
+DELIVERY_PREFIX = Kind(
+    _delivery_prefix, {"type": "string", "pattern": "^msg_[0-9a-f]{8,32}$"}, f"{DELIVERY.remedy}, {_OR_PREFIX}"
+)
+REFUSAL_PREFIX = Kind(_refusal_prefix, _UUID_PREFIX_SCHEMA, f"{REFUSAL.remedy}, {_OR_PREFIX}")
 SOURCE = Kind(lambda given: SourceId(_text(given)), _TEXT_SCHEMA, _A_TEXT)
 ENDPOINT = Kind(lambda given: EndpointId(_text(given)), _TEXT_SCHEMA, _A_TEXT)

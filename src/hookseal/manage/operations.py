@@ -16,7 +16,7 @@ from hookseal.destinations.issuer import IssuerRotation
 from hookseal.destinations.port import Destination
 from hookseal.destinations.subscriptions import Subscription
 from hookseal.errors import CannotDecide, Conflict, Invalid, NotFound
-from hookseal.manage import registered
+from hookseal.manage import id_prefix, registered
 from hookseal.manage.provider_test_call import ProviderTestCall
 from hookseal.manage.registrations import UNREADABLE_HERE, Registrations
 from hookseal.manage.release import JudgeAgain, Released, ReleaseOutcome
@@ -134,6 +134,18 @@ class Management:
         """The time as everything here takes it."""
         return self._clock.now()
 
+    # --- ids ---------------------------------------------------------------------------------------------------------
+
+    async def event_id(self, given: str) -> EventId:
+        """Return the id that is or begins with `given`. NotFound, or Conflict if there are several."""
+        return await id_prefix.event_id(self._store, given)
+
+    async def delivery_id(self, given: str) -> DeliveryId:
+        return await id_prefix.delivery_id(self._store, given)
+
+    async def refusal_id(self, given: str) -> RefusalId:
+        return await id_prefix.refusal_id(self._store, given)
+
     # --- events -----------------------------------------------------------------------------------------------------
 
     async def events(self, where: EventFilter, limit: int, cursor: Cursor | None) -> Page[Event]:
@@ -189,7 +201,7 @@ class Management:
         if endpoint is None:
             raise Invalid("/endpoint", "there is no such endpoint")
         if replay.events is not None:
-            await self._check_named(replay.events)
+            replay = replace(replay, events=await self._named(replay.events))
         replay = replace(replay, once_per_request=endpoint.once_per_request)
         if replay.events is not None or replay.state is not None:
             made = await self._store.replay(replay, self._clock.now())
@@ -199,16 +211,24 @@ class Management:
             self._wake()
         return made
 
-    async def _check_named(self, events: Sequence[EventId]) -> None:
+    async def _named(self, events: Sequence[EventId]) -> tuple[EventId, ...]:
+        """Return the whole ids of events that are there with their bytes. Invalid for any other."""
         if not 1 <= len(events) <= MAX_REPLAYED_EVENTS:
             raise Invalid("/events", f"names 1 to {MAX_REPLAYED_EVENTS} events")
+        whole: list[EventId] = []
         for position, event in enumerate(events):
             try:
-                stored = await self._store.event(event)
+                stored = await self._store.event(await self.event_id(event))
             except NotFound:
                 raise Invalid(f"/events/{position}", "there is no such event") from None
+            except Conflict:
+                raise Invalid(
+                    f"/events/{position}", "several ids begin with these characters; give more characters"
+                ) from None
             if BODY_EXPIRED in stored.row.flags:
-                raise Invalid(f"/events/{position}", "its bytes were let go by retention")
+                raise Invalid(f"/events/{position}", "its bytes were deleted by retention")
+            whole.append(stored.row.id)
+        return tuple(whole)
 
     async def _replay_range(self, replay: Replay, endpoint: Endpoint) -> int:
         """Step by step, each its own transaction: a long range holds up nobody who receives."""

@@ -9,12 +9,14 @@ import msgspec
 from hookseal.errors import Invalid, SealBroken, StoreError
 from hookseal.message import Headers
 from hookseal.model import DeliveryId, EventId, RefusalId
-from hookseal.store.port import Cursor
+from hookseal.store.port import Cursor, IdKind
 
 FOREVER = 2**63 - 1
 """Later than any instant, and larger than any key."""
 
 _DELIVERY = "msg_"
+_UUID = "00000000-0000-0000-0000-000000000000"
+_TEMPLATES = {IdKind.EVENT: _UUID, IdKind.REFUSAL: _UUID, IdKind.DELIVERY: _DELIVERY + 32 * "0"}
 
 
 def pack_uuid(text: str) -> bytes | None:
@@ -36,6 +38,21 @@ def pack_delivery(text: str) -> bytes | None:
     except ValueError:
         return None
     return packed if len(packed) == 16 else None
+
+
+def prefix_bounds(kind: IdKind, prefix: str) -> tuple[bytes, bytes] | None:
+    """Return the first and the last id that a prefix of an id's text can be of; None if it is not such a prefix."""
+    first, last = (prefix + _TEMPLATES[kind].replace("0", digit)[len(prefix) :] for digit in "0f")
+    packing = pack_delivery if kind is IdKind.DELIVERY else pack_uuid
+    lowest, highest = packing(first), packing(last)
+    # The comparison refuses what only reads as an id, such as upper case: the texts of ids are in lower case.
+    if not prefix or lowest is None or highest is None or not id_text(kind, lowest).startswith(prefix):
+        return None
+    return lowest, highest
+
+
+def id_text(kind: IdKind, packed: bytes) -> str:
+    return delivery_id(packed) if kind is IdKind.DELIVERY else _uuid_text(packed)
 
 
 def must(packed: bytes | None, what: str) -> bytes:

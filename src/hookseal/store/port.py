@@ -17,6 +17,7 @@ keeps `due_at`, and takes it away again in `next_due_at`, so that nodes with wro
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import ClassVar, Generic, NewType, Protocol, TypeVar
 
 from hookseal.clock import Instant
@@ -295,6 +296,14 @@ class Refusal:
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
+
+
+class IdKind(StrEnum):
+    """Whose ids `Store.find_ids` looks for."""
+
+    EVENT = "event"
+    DELIVERY = "delivery"
+    REFUSAL = "refusal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -655,5 +664,9 @@ class Store(Protocol):
         ...
 
     async def refusals(self, source: SourceId | None, limit: int, cursor: Cursor | None) -> Page[Refusal]: ...
+
+    async def find_ids(self, kind: IdKind, prefix: str, limit: int) -> Sequence[str]:
+        """Return the first `limit` ids that begin with the prefix, in order. An empty prefix is of no id."""
+        ...
 
     async def counts(self) -> Counts: ...

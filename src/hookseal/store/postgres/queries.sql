@@ -575,6 +575,18 @@ WHERE id < $1 ORDER BY id DESC LIMIT $2;
 SELECT id AS key, id, source, received_at, reason, released_at, sealed, held FROM quarantine
 WHERE source = $3 AND id < $1 ORDER BY id DESC LIMIT $2;
 
+-- find_event_ids --
+-- Ids of events in a range, in order. A search in the index of the ids.
+SELECT id FROM events WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3;
+
+-- find_delivery_ids --
+-- The same for deliveries.
+SELECT id FROM deliveries WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3;
+
+-- find_refusal_ids --
+-- The same for refused requests.
+SELECT id FROM quarantine WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3;
+
 -- count_pending --
 -- Pending deliveries by endpoint.
 SELECT endpoint, count(*) FROM deliveries WHERE state = 'pending' GROUP BY endpoint;

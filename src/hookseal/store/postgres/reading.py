@@ -15,7 +15,16 @@ from hookseal.store.claimed import ReadEvent
 from hookseal.store.claiming import ClaimedEvents
 from hookseal.store.event_seal import EventSealer
 from hookseal.store.mappings import Mappings
-from hookseal.store.packing import FOREVER, pack_cursor, pack_delivery, pack_uuid, storable, unpack_cursor
+from hookseal.store.packing import (
+    FOREVER,
+    id_text,
+    pack_cursor,
+    pack_delivery,
+    pack_uuid,
+    prefix_bounds,
+    storable,
+    unpack_cursor,
+)
 from hookseal.store.port import (
     AttemptRow,
     Counts,
@@ -24,6 +33,7 @@ from hookseal.store.port import (
     DeliveryFilter,
     DeliveryRow,
     EventFilter,
+    IdKind,
     InForce,
     Page,
     Refusal,
@@ -39,6 +49,12 @@ _LARGE_BYTES = 256 * 1024
 """From this size on sealed bytes are opened on a thread: 2 ms of decryption and decompression."""
 _LARGEST = 2**128 - 1
 """The last of all ids."""
+
+_FIND_IDS = {
+    IdKind.EVENT: "find_event_ids",
+    IdKind.DELIVERY: "find_delivery_ids",
+    IdKind.REFUSAL: "find_refusal_ids",
+}
 
 
 def _packed(number: int) -> bytes:
@@ -189,6 +205,14 @@ class Reading:
         else:
             rows = await _fetch(connection, "refusals_of_source", before, limit + 1, source)
         return Page([self._opening.listed_refusal(row) for row in rows[:limit]], _following(rows, limit, "q"))
+
+    # --- ids ---
+
+    async def find_ids(self, connection: Connection, kind: IdKind, prefix: str, limit: int) -> Sequence[str]:
+        bounds = prefix_bounds(kind, prefix)
+        if bounds is None:
+            return []
+        return [id_text(kind, packed) for (packed,) in await _fetch(connection, _FIND_IDS[kind], *bounds, limit)]
 
     # --- counting ---
 

@@ -44,6 +44,7 @@ from hookseal.store.port import (
     DeliveryRow,
     EventFilter,
     Expired,
+    IdKind,
     IgnoredStore,
     InForce,
     Lease,
@@ -447,6 +448,9 @@ class PostgresStore:
 
     async def refusals(self, source: SourceId | None, limit: int, cursor: Cursor | None) -> Page[Refusal]:
         return await self._readers.read(self._reading.refusals, source, limit, cursor)
+
+    async def find_ids(self, kind: IdKind, prefix: str, limit: int) -> Sequence[str]:
+        return await self._readers.read(self._reading.find_ids, kind, prefix, limit)
 
     async def counts(self) -> Counts:
         return await self._readers.read(self._reading.counts)

@@ -489,6 +489,18 @@ WHERE key < :key ORDER BY key DESC LIMIT :limit;
 SELECT key, id, source, received_at, reason, released_at, sealed, held FROM quarantine
 WHERE source = :source AND key < :key ORDER BY key DESC LIMIT :limit;
 
+-- find_event_ids --
+-- Ids of events in a range, in order. A search in the index of the ids.
+SELECT id FROM events WHERE id BETWEEN :first AND :last ORDER BY id LIMIT :limit;
+
+-- find_delivery_ids --
+-- The same for deliveries.
+SELECT id FROM deliveries WHERE id BETWEEN :first AND :last ORDER BY id LIMIT :limit;
+
+-- find_refusal_ids --
+-- The same for refused requests.
+SELECT id FROM quarantine WHERE id BETWEEN :first AND :last ORDER BY id LIMIT :limit;
+
 -- count_pending --
 -- Pending deliveries by endpoint.
 SELECT endpoint, count(*) FROM deliveries WHERE state = 'pending' GROUP BY endpoint;

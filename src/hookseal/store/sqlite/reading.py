@@ -19,9 +19,11 @@ from hookseal.store.event_seal import EventSealer
 from hookseal.store.mappings import Mappings
 from hookseal.store.packing import (
     FOREVER,
+    id_text,
     pack_cursor,
     pack_delivery,
     pack_uuid,
+    prefix_bounds,
     storable,
     unpack_cursor,
 )
@@ -32,6 +34,7 @@ from hookseal.store.port import (
     DeliveryFilter,
     DeliveryRow,
     EventFilter,
+    IdKind,
     InForce,
     Page,
     Refusal,
@@ -43,6 +46,12 @@ from hookseal.store.sqlite import mapping
 from hookseal.store.sqlite.accepting import subject_place
 from hookseal.store.sqlite.connection import fetch
 from hookseal.store.sqlite.migrate import QUERIES
+
+_FIND_IDS = {
+    IdKind.EVENT: "find_event_ids",
+    IdKind.DELIVERY: "find_delivery_ids",
+    IdKind.REFUSAL: "find_refusal_ids",
+}
 
 
 class Reading:
@@ -183,6 +192,15 @@ class Reading:
         rows = fetch(connection, QUERIES[name], {"source": storable(source), "key": key, "limit": limit + 1})
         following = pack_cursor("q", rows[limit - 1][0]) if len(rows) > limit else None
         return Page([self._opening.listed_refusal(row) for row in rows[:limit]], following)
+
+    # --- ids ---
+
+    def find_ids(self, connection: apsw.Connection, kind: IdKind, prefix: str, limit: int) -> Sequence[str]:
+        bounds = prefix_bounds(kind, prefix)
+        if bounds is None:
+            return []
+        values = {"first": bounds[0], "last": bounds[1], "limit": limit}
+        return [id_text(kind, packed) for (packed,) in fetch(connection, QUERIES[_FIND_IDS[kind]], values)]
 
     # --- counting ---
 

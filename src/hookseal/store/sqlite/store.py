@@ -42,6 +42,7 @@ from hookseal.store.port import (
     DeliveryRow,
     EventFilter,
     Expired,
+    IdKind,
     IgnoredStore,
     InForce,
     Lease,
@@ -531,6 +532,9 @@ class SqliteStore:
 
     async def refusals(self, source: SourceId | None, limit: int, cursor: Cursor | None) -> Page[Refusal]:
         return await self._looking.read(self._reading.refusals, source, limit, cursor)
+
+    async def find_ids(self, kind: IdKind, prefix: str, limit: int) -> Sequence[str]:
+        return await self._looking.read(self._reading.find_ids, kind, prefix, limit)
 
     async def counts(self) -> Counts:
         return await self._looking.read(self._reading.counts)
