@@ -5,6 +5,7 @@ It takes the same road as the gateway (`receive.core`), so that what is accepted
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from hookseal import catalogue
 from hookseal.catalogue import Provider
@@ -80,7 +81,7 @@ def verify_all(
     jwks = given.pop("jwks", None)
     addresses = given.pop("addresses", ())
     entry = catalogue.provider(ProviderId(provider))
-    scheme = entry.bind(given)
+    scheme = _scheme_of(entry, given)
     _check_secrets(entry, scheme, live)
     source = Source(
         id=SourceId(provider),
@@ -138,8 +139,23 @@ def sign(
     """The headers that the provider would send with `body`, in its own spelling and order."""
     key = _bytes("secret", secret)
     _check_body(body)
-    scheme = catalogue.provider(ProviderId(provider)).bind(dict(options or {}))
+    scheme = _scheme_of(catalogue.provider(ProviderId(provider)), dict(options or {}))
     return scheme.sign(Request(body=body, url=url), SigningKeys(secret=key), _instant(at))
+
+
+def _scheme_of(provider: Provider, options: dict[str, Json]) -> Scheme:
+    """Return the provider's scheme with these options, built once for the same options."""
+    try:
+        # The type belongs to the key: 1 and True are equal in Python, and not the same option.
+        key = tuple((name, type(value), value) for name, value in options.items())
+        return _cached_scheme(provider.id, key)
+    except TypeError:  # a list or an object as a value cannot be hashed
+        return provider.bind(options)
+
+
+@lru_cache(maxsize=256)
+def _cached_scheme(provider: ProviderId, options: tuple[tuple[str, type, Json], ...]) -> Scheme:
+    return catalogue.provider(provider).bind({name: value for name, _, value in options})
 
 
 def _instant(at: object) -> Instant:
