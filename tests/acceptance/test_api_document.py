@@ -149,6 +149,8 @@ async def test_every_good_answer_is_as_documented(tmp_path: Path) -> None:
             "rotateSourceSecret": "mine",
             "deleteEndpoint": "gone",
             "deleteSource": "gone",
+            "getRefusal": refusal,
+            "getRefusalRaw": refusal,
             "releaseFromQuarantine": refusal,
         }
         an_endpoint = {"url": "https://mine.example.com/", "signing": {"scheme": "standard_webhooks"}}

@@ -188,7 +188,6 @@ async def test_the_quarantine_tells_why_and_neither_proof_nor_body(tmp_path: Pat
                     "source": "idenfy-prod",
                     "received_at": "2025-11-21T08:00:00.000000Z",
                     "reason": "signature_mismatch",
-                    "diagnosis": [],
                     "method": "POST",
                     "url": "https://hooks.example.com/in/idenfy-prod",
                     "remote": "203.0.113.9",

@@ -22,7 +22,6 @@ LAYERS: list[set[str]] = [
     {"schemes"},
     {"catalogue"},
     {"identity"},
-    {"diagnosis"},
     {"store.port", "egress.port"},
     {"destinations.port"},
     {"egress"},

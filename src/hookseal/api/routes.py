@@ -76,11 +76,7 @@ def _events(management: Management) -> tuple[Operation, ...]:
 
     async def get_raw(call: Call) -> Answer:
         raw = await management.raw(await management.event_id(call.path["id"]))
-        # Never the sender's own media type: a browser must not show a stranger's HTML as a page of ours.
-        headers = {
-            "Content-Disposition": f'attachment; filename="{raw.event}.bin"',
-            "Content-Security-Policy": "default-src 'none'; sandbox",
-        }
+        headers = _as_file(raw.event)
         original = next((value for name, value in raw.headers if name == b"content-type"), None)
         if original is not None and _fits_header(original):
             headers["X-Hookseal-Content-Type"] = original.decode("ascii")
@@ -125,6 +121,14 @@ def _events(management: Management) -> tuple[Operation, ...]:
             headers={"X-Hookseal-Content-Type": "the Content-Type of the request, where it is plain text"},
         ),
     )
+
+
+def _as_file(name: str) -> dict[str, str]:
+    """Never with the sender's own media type: a browser must not show HTML of a sender as a page of the gateway."""
+    return {
+        "Content-Disposition": f'attachment; filename="{name}.bin"',
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
 
 
 def _fits_header(value: bytes) -> bool:
@@ -204,7 +208,16 @@ def _read_nothing(given: Json) -> Faulty | None:
 def _quarantine(management: Management) -> tuple[Operation, ...]:
     async def list_refusals(call: Call) -> Answer:
         page = await management.refusals(call.query.get("source"), call.limit, call.cursor)
-        return Rows([wire.refusal(one, ()) for one in page.rows], page.next)
+        return Rows([wire.refusal(one) for one in page.rows], page.next)
+
+    async def get_refusal(call: Call) -> Answer:
+        refusal = await management.refusal_id(call.path["id"])
+        return Document(wire.shown_refusal(await management.refusal(refusal)))
+
+    async def get_body(call: Call) -> Answer:
+        refusal = await management.refusal_id(call.path["id"])
+        body = await management.refusal_body(refusal)
+        return Response(body, headers=_as_file(refusal), media_type="application/octet-stream")
 
     async def release(call: Call) -> Answer:
         refusal = await management.refusal_id(call.path["id"])
@@ -225,6 +238,26 @@ def _quarantine(management: Management) -> tuple[Operation, ...]:
             query=(Parameter("source", SOURCE, "the source's id"),),
             is_paged=True,
             schema=page_of("Refusal"),
+        ),
+        Operation(
+            name="getRefusal",
+            method="GET",
+            path=f"{PREFIX}/quarantine/{{id}}",
+            summary="One refused request with its headers and body. Values of headers that may be credentials are hidden.",
+            handler=get_refusal,
+            path_parameters=(_REFUSAL_ID,),
+            schema=ref("RefusalWithRequest"),
+            problems=(ProblemCode.AMBIGUOUS_ID,),
+        ),
+        Operation(
+            name="getRefusalRaw",
+            method="GET",
+            path=f"{PREFIX}/quarantine/{{id}}/raw",
+            summary="The exact bytes of a refused request's body.",
+            handler=get_body,
+            path_parameters=(_REFUSAL_ID,),
+            media_type="application/octet-stream",
+            problems=(ProblemCode.AMBIGUOUS_ID,),
         ),
         Operation(
             name="releaseFromQuarantine",

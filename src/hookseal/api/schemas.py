@@ -86,6 +86,20 @@ _DELIVERY: Mapping[str, Schema] = {
     ),
 }
 
+_REFUSAL: Mapping[str, Schema] = {
+    "id": {"type": "string", "format": "uuid"},
+    "source": _STRING,
+    "received_at": _TIME,
+    "reason": {"type": "string", "examples": [one.value for one in Reason]},
+    "method": _STRING,
+    "url": _or_null(_STRING),
+    "remote": _or_null(_STRING),
+    "content_type": _or_null(_STRING),
+    "body_bytes": _COUNT,
+    "released_at": _or_null(_TIME),
+    "held": {**_BOOLEAN, "description": "proven but too old, and answered as accepted: it waits for a release"},
+}
+
 _PROBLEM: Schema = {
     "anyOf": [_STRING, {"type": "null"}],
     "description": "why this version of hookseal cannot read the registration; null where it can",
@@ -213,23 +227,18 @@ SCHEMAS: Mapping[str, Schema] = {
         optional=("since", "until", "state", "events"),
     ),
     "Replayed": _closed({"endpoint": _STRING, "replayed": _COUNT}),
-    "Refusal": _closed(
+    "Refusal": _closed(_REFUSAL),
+    "RefusalWithRequest": _closed(
         {
-            "id": {"type": "string", "format": "uuid"},
-            "source": _STRING,
-            "received_at": _TIME,
-            "reason": {"type": "string", "examples": [one.value for one in Reason]},
-            "diagnosis": {"type": "array", "items": ref("Finding")},
-            "method": _STRING,
-            "url": _or_null(_STRING),
-            "remote": _or_null(_STRING),
-            "content_type": _or_null(_STRING),
-            "body_bytes": _COUNT,
-            "released_at": _or_null(_TIME),
-            "held": {**_BOOLEAN, "description": "proven but too old, and answered as accepted: it waits for a release"},
+            **_REFUSAL,
+            "headers": {"type": "array", "items": ref("Header")},
+            "body": _or_null({**_STRING, "description": "null where the bytes are not UTF-8"}),
+            "body_base64": _or_null({"type": "string", "contentEncoding": "base64"}),
         }
     ),
-    "Finding": _closed({"code": _STRING, "hint": _STRING}),
+    "Header": _closed(
+        {"name": _STRING, "value": _or_null({**_STRING, "description": "in Latin-1; null where it is hidden"})}
+    ),
     "Released": _closed(
         {"id": _STRING, "released": {"const": True}, "events": {"type": "array", "items": ref("Stored")}}
     ),

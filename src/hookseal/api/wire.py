@@ -4,6 +4,7 @@ Times are RFC 3339 in UTC. A member that has no value is null; only an event fol
 attributes out. `schemas.py` says the same of each object in JSON Schema, and a test holds the two together.
 """
 
+import base64
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -15,9 +16,10 @@ from hookseal.clock import Instant, rfc3339
 from hookseal.manage.operations import Subject
 from hookseal.manage.registered import Endpoint, Source
 from hookseal.manage.release import Released
+from hookseal.manage.shown_refusal import ShownRefusal
 from hookseal.manage.tryout import Judged, Tried
 from hookseal.message import media_type
-from hookseal.model import Event, Finding, Json, RefusalId
+from hookseal.model import Event, Json, RefusalId
 from hookseal.store.port import AttemptRow, DeliveryRow, Refusal
 
 
@@ -70,15 +72,14 @@ def attempt(row: AttemptRow) -> dict[str, Json]:
     }
 
 
-def refusal(one: Refusal, diagnosis: Sequence[Finding]) -> dict[str, Json]:
-    """Neither body nor header values: they hold personal data and the proof, and nobody has shown whose they are."""
+def refusal(one: Refusal) -> dict[str, Json]:
+    """A row of a list: without body and header values, which hold personal data. `shown_refusal` has them."""
     content_type = next((value for name, value in one.headers if name == b"content-type"), None)
     return {
         "id": one.id,
         "source": one.source,
         "received_at": rfc3339(one.received_at),
         "reason": one.reason,
-        "diagnosis": [{"code": finding.code, "hint": finding.hint} for finding in diagnosis],
         "method": one.method,
         "url": None if one.url is None else _without_query(one.url),
         "remote": one.remote,
@@ -86,6 +87,23 @@ def refusal(one: Refusal, diagnosis: Sequence[Finding]) -> dict[str, Json]:
         "body_bytes": len(one.body),
         "released_at": _time(one.released_at),
         "held": one.held,
+    }
+
+
+def shown_refusal(one: ShownRefusal) -> dict[str, Json]:
+    """Header values are read as Latin-1, which loses no byte. `body` is null where it is not UTF-8."""
+    try:
+        text: str | None = one.refusal.body.decode()
+    except UnicodeDecodeError:
+        text = None
+    return {
+        **refusal(one.refusal),
+        "headers": [
+            {"name": name.decode("latin-1"), "value": None if value is None else value.decode("latin-1")}
+            for name, value in one.headers
+        ],
+        "body": text,
+        "body_base64": base64.b64encode(one.refusal.body).decode() if text is None else None,
     }
 
 

@@ -6,7 +6,6 @@ servers, databases and HTTP clients are imported inside the command that needs t
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Final
 
 import typer
@@ -25,7 +24,6 @@ MODULES: Final = {
     "sign": "offline",
     "providers": "providers",
     "simulate": "simulate",
-    "doctor": "doctor",
     "stamp": "stamp",
     "events": "operate",
     "subjects": "operate",
@@ -50,8 +48,7 @@ def command(arguments: Sequence[str]) -> Callable[..., Any]:
     app.callback()(_options)
     asked = MODULES.get(arguments[0]) if arguments else None
     for name in [asked] if asked else dict.fromkeys(MODULES.values()):
-        if find_spec(f"hookseal.cli.{name}") is not None:
-            import_module(f"hookseal.cli.{name}").register(app)
+        import_module(f"hookseal.cli.{name}").register(app)
     _add_examples(app)
     made: Callable[..., Any] = typer.main.get_command(app)
     return made

@@ -29,6 +29,8 @@ _DELIVERY_COLUMNS = ("id", "endpoint", "state", "attempt_count", "type", "due_at
 _ATTEMPT_COLUMNS = ("number", "started_at", "duration_ms", "status", "reason")
 _REFUSAL_COLUMNS = ("id", "received_at", "source", "reason", "held", "remote", "body_bytes", "released_at")
 _UNBOUNDED = 10_000
+_HEX_BYTES = 32
+"""How much is shown of a body that is not text."""
 
 
 def register(app: typer.Typer) -> None:
@@ -140,7 +142,8 @@ def deliveries(
 
 def quarantine(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[release ID]", help="Judge a refused request again.")
+        list[str] | None,
+        typer.Argument(metavar="[show ID | release ID]", help="One refused request, or verify one again."),
     ] = None,
     source: SourceOption = None,
     limit: Limit = 50,
@@ -148,13 +151,22 @@ def quarantine(
     url: Url = None,
     key: Key = None,
     json: AsJson = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="show: print the exact bytes of the body, and nothing else.")
+    ] = False,
 ) -> None:
-    """List refused requests; or judge one again with today's secrets, and store it if it holds."""
-    from hookseal.cli.printing import print_json, print_text
+    """List refused requests; show one; or verify one again with today's secrets, and store it if it is verified."""
+    from hookseal.cli.printing import print_bytes, print_json, print_text
     from hookseal.cli.remote import gateway, misuse, segment
 
     there = gateway(url, key)
+    if raw and (json or (words or [])[:1] != ["show"]):
+        misuse("--raw: only with `show`, and without --json")
     match words or []:
+        case ["show", refusal] if raw:
+            print_bytes(there.get_bytes(f"quarantine/{segment(refusal)}/raw"))
+        case ["show", refusal]:
+            _print_refusal(there.get(f"quarantine/{segment(refusal)}"), json)
         case []:
             page = there.page("quarantine", {"source": source}, limit, cursor)
             print_page(page, page["data"], _REFUSAL_COLUMNS, json)
@@ -166,7 +178,7 @@ def quarantine(
                 for one in released["events"]:
                     print_text(f"{one['id']}{' (stored before)' if one['duplicate'] else ''}")
         case _:
-            misuse("quarantine: give nothing, or `release` and one refused request's id")
+            misuse("quarantine: give nothing, or `show` or `release` and one refused request's id")
 
 
 def replay(
@@ -195,6 +207,29 @@ def replay(
         print_json(made)
     else:
         say(f"{counted(made['replayed'], 'delivery', 'deliveries')} to {endpoint} due again")
+
+
+def _print_refusal(one: dict[str, Any], as_json: bool) -> None:
+    """The body is text as it came, with its lines; bytes that are not text are shown by their first ones, in hex."""
+    import base64
+
+    from hookseal.cli.printing import print_text
+    from hookseal.cli.remote import plain
+
+    if as_json:
+        print_one(one, as_json)
+        return
+    print_one({name: value for name, value in one.items() if name not in ("headers", "body", "body_base64")}, as_json)
+    print_text("")
+    for header in one["headers"]:
+        print_text(f"{plain(header['name'])}: {'(hidden)' if header['value'] is None else plain(header['value'])}")
+    print_text("")
+    if one["body"] is not None:
+        # A tab and a newline cannot mislead here: nothing follows the body.
+        print_text("\n".join("\t".join(map(plain, line.split("\t"))) for line in one["body"].split("\n")))
+        return
+    body = base64.b64decode(one["body_base64"])
+    print_text(f"({len(body)} bytes that are not UTF-8 text; --raw prints them) {body[:_HEX_BYTES].hex()}")
 
 
 def _publish(there: "Gateway", told: dict[str, str | None], file: str | None, idempotency_key: str | None) -> Any:

@@ -21,6 +21,7 @@ from hookseal.manage.provider_test_call import ProviderTestCall
 from hookseal.manage.registrations import UNREADABLE_HERE, Registrations
 from hookseal.manage.release import JudgeAgain, Released, ReleaseOutcome
 from hookseal.manage.rotation import KeyRotation
+from hookseal.manage.shown_refusal import ShownRefusal, show
 from hookseal.manage.stored_registrations import UnreadableRegistration
 from hookseal.manage.tryout import Judged, Tried, Tryouts
 from hookseal.message import Headers, RawRequest
@@ -264,6 +265,16 @@ class Management:
             return await self._store.refusals(source, size, start)
 
         return await _stepwise(step, lambda refusal: (refusal, len(refusal.body)), limit, cursor)
+
+    async def refusal(self, refusal: RefusalId) -> ShownRefusal:
+        """Return one refused request. NotFound when there is none."""
+        now = self.registrations.current()
+        providers = {**now.former, **{one.id: one.provider for one in now.sources}}
+        return show(await self._store.refusal(refusal), providers)
+
+    async def refusal_body(self, refusal: RefusalId) -> bytes:
+        """NotFound when there is no such request."""
+        return (await self._store.refusal(refusal)).body
 
     async def release(self, refusal: RefusalId) -> ReleaseOutcome:
         """Judge a refused request again, and store it when it now holds. NotFound when there is none.

@@ -267,7 +267,7 @@ ROWS: Final[tuple[Row, ...]] = (
         _IN,
         "retired_secrets",
         ListOf(Secret(), 100),
-        "Secrets rotated out. Never accepted; the doctor can then say that one was used.",
+        "Secrets rotated out. Never accepted.",
         secret=True,
     ),
     Row(_IN, "unsigned", Switch(), "Accepts requests without any proof; only together with `addresses`."),
