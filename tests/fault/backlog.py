@@ -89,6 +89,8 @@ class Backlog:
 
 
 _SECRET = f"SELECT sealed FROM kept WHERE shelf = '{SECRET_SHELF}'"
+# Every row is a copy of the seed, and has its rules.
+_MAPPING_OF_SEED = "SELECT m.provider, m.revision FROM mappings AS m JOIN events ON events.mapping = m.number LIMIT 1"
 _WAITING = {
     "endpoint": "'core'",
     "state": "'pending'",
@@ -134,7 +136,7 @@ def fill_sqlite(file: Path, keyring: Keyring, backlog: Backlog) -> None:
         connection.executemany("INSERT INTO bodies (request, sealed) VALUES (?, ?)", opened)
         [(secret,)] = connection.execute(_SECRET)
         [copied] = connection.execute("SELECT * FROM event_rows WHERE id = ?", (seed_id,))
-        [(provider, revision)] = connection.execute("SELECT provider, revision FROM mappings")
+        [(provider, revision)] = connection.execute(_MAPPING_OF_SEED)
         for id, *values in backlog.seals(keyring, secret, copied, provider, revision):
             connection.execute("UPDATE events SET facts = ?, subject_hash = ? WHERE id = ?", (*values[:2], id))
             connection.execute("UPDATE deliveries SET seal = ? WHERE id = ?", (values[2], id))
@@ -239,7 +241,7 @@ async def fill_postgres(url: str, keyring: Keyring, backlog: Backlog) -> None:
         await _copy(connection, opened)
         secret = await connection.fetchval(_SECRET)
         copied = await connection.fetchrow("SELECT * FROM event_rows WHERE id = $1", seed_id.bytes)
-        provider, revision = await connection.fetchrow("SELECT provider, revision FROM mappings")
+        provider, revision = await connection.fetchrow(_MAPPING_OF_SEED)
         seals = list(backlog.seals(keyring, secret, copied, provider, revision))
         await connection.executemany(
             "UPDATE events SET facts = $2, subject_hash = $3 WHERE id = $1", [row[:3] for row in seals]

@@ -36,6 +36,8 @@ from hookseal.clock import SystemClock, plus
 from hookseal.model import DeliveryState, EndpointId, SourceId
 from hookseal.sealing import Keyring, Sealer
 from hookseal.store import keyfile
+from hookseal.store.event_seal import SECRET_SHELF, EventSealer, event_secret
+from hookseal.store.mappings import Mappings
 from hookseal.store.port import AttemptRow, DeliveryFilter, EventFilter, Lease, Result, Store
 from hookseal.store.postgres import PostgresStore
 from hookseal.store.postgres.connection import Hosts
@@ -220,7 +222,9 @@ def sqlite_work(file: Path, keyring: Keyring) -> dict[str, int]:
         return False
 
     connection.set_progress_handler(note_steps, 1000)
-    reading, now = SqliteReading(Sealer(keyring)), SystemClock().now()
+    events = EventSealer()
+    reading, now = SqliteReading(Sealer(keyring), events, Mappings()), SystemClock().now()
+    events.use(event_secret(reading.kept(connection, SECRET_SHELF), str(file)))
     leases = count(1)
     claiming = Claiming(lambda: Lease(next(leases)))
     work: dict[str, Callable[[], object]] = {
@@ -252,7 +256,9 @@ async def postgres_work(url: str) -> dict[str, int]:
     """Rows touched by the same, at most: each is run so often that the server may plan it for any values, not for these."""
     keyring = Keyring.parse(KEYRING)
     connection = await Hosts(url).connect()
-    reading, now = PostgresReading(Sealer(keyring)), SystemClock().now()
+    events = EventSealer()
+    reading, now = PostgresReading(Sealer(keyring), events, Mappings()), SystemClock().now()
+    events.use(event_secret(await reading.kept(connection, SECRET_SHELF), url))
     claim = PostgresClaim({CORE: AT_ONCE, SIDE: AT_ONCE}, now, plus(now, 60))
     leases = count(1)
     claiming = PostgresClaiming(lambda: Lease(next(leases)))

@@ -37,6 +37,14 @@ async def works(url: str, clients: Clients) -> None:
     assert clients.statuses.keys() == {200}
 
 
+async def logs_again(url: str, log: Path, before: int) -> None:
+    """Send refused requests until one of them is logged: lines that repeat are left out for some seconds."""
+    events: list[str] = []
+    while "refused" not in events:
+        await forged(url, 1)
+        events = [json.loads(line)["event"] for line in log.read_bytes()[before:].splitlines()]
+
+
 @pytest.mark.root_only
 async def test_a_node_whose_log_disk_fills_up_goes_on_and_logs_again_when_there_is_room(tmp_path: Path) -> None:
     clients = Clients(71)
@@ -54,8 +62,7 @@ async def test_a_node_whose_log_disk_fills_up_goes_on_and_logs_again_when_there_
                 (logs / "ballast").unlink()
                 before = len((logs / "node.log").read_bytes())
                 await works(node.url, clients)
-                told = (logs / "node.log").read_bytes()[before:].splitlines()
-                assert json.loads(told[-1])["event"] == "refused", "it says nothing any more"
+                await asyncio.wait_for(logs_again(node.url, logs / "node.log", before), BOUND_S)
                 await asyncio.wait_for(drained(node.url), BOUND_S)
                 await check(node.url, clients, receiver)
                 assert await node.stop() == 0
@@ -81,6 +88,7 @@ async def test_the_program_starts_serves_and_ends_with_a_full_log_disk(tmp_path:
                     assert process.returncode is None, "did not start"
                     await clients.run(f"http://{listen}", 1, until_acked=1)
                     await asyncio.sleep(0.05)
+            clients.statuses.clear()  # before the store was open the answer was 503
             await works(f"http://{listen}", clients)
             await asyncio.wait_for(drained(f"http://{listen}"), BOUND_S)
             await check(f"http://{listen}", clients, receiver)
