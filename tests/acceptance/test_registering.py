@@ -508,8 +508,10 @@ async def test_a_file_that_takes_an_id_of_the_api_counts(tmp_path: Path) -> None
         id=EndpointId("core"), url="https://of-the-file.example/", signing=SigningSettings(scheme="none")
     )
     async with api(settings(tmp_path, endpoints=(row,))) as of:
-        [shown] = (await of("GET", "/api/v1/endpoints")).body["data"]
-        assert (shown["url"], shown["origin"]) == ("https://of-the-file.example/", "file")
+        shown, other = (await of("GET", "/api/v1/endpoints")).body["data"]
+        assert (shown["url"], shown["origin"], shown["problem"]) == ("https://of-the-file.example/", "file", None)
+        assert (other["url"], other["origin"]) == ("https://of-the-api.example/", "api")
+        assert other["problem"]
 
 
 @pytest.mark.parametrize("kind", STORES)

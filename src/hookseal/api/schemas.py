@@ -102,7 +102,7 @@ _REFUSAL: Mapping[str, Schema] = {
 
 _PROBLEM: Schema = {
     "anyOf": [_STRING, {"type": "null"}],
-    "description": "why this version of hookseal cannot read the registration; null where it can",
+    "description": "why the registration is not in force: this version of hookseal cannot read it, or the file has its id",
 }
 
 _SOURCE: Mapping[str, Schema] = {

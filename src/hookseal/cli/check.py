@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hookseal.errors import ConfigurationError
     from hookseal.settings import Settings, StoreSettings
+    from hookseal.settings.table import Section
+
+    Stored = Mapping[Section, Mapping[str, bytes | None]]
+    """By section the stored values of the API's registrations, by their ids."""
 
 Config = Annotated[Path | None, typer.Option("--config", help="The file; default: hookseal.toml in this folder.")]
 Data = Annotated[Path | None, typer.Option("--data", help="The folder of store and key file.")]
@@ -35,16 +42,21 @@ def check(
     if settings is not None and not faults and (problem := _store_problem(settings.store)):
         faults.append(ConfigurationError(judgement.place, "[store] keyring", problem))
     warnings = list(judgement.warnings)
+    notes: list[str] = []
     if settings is not None and not faults:
-        warnings += _registration_warnings(settings)
+        stored, notes = _stored_registrations(settings)
+        faults += _ids_taken(settings, stored, judgement.place)
+        warnings += _registration_warnings(settings, stored)
     if json:
         rows = [{"place": one.place, "key": one.key, "remedy": one.remedy} for one in faults]
-        print_json({"ok": not rows, "faults": rows, "warnings": warnings})
+        print_json({"ok": not rows, "faults": rows, "warnings": warnings, "notes": notes})
     else:
         for fault in faults:
             say(f"hookseal: {fault}")
         for warning in warnings:
             say(f"hookseal: warning: {warning}")
+        for note in notes:
+            say(f"hookseal: note: {note}")
     if faults:
         raise typer.Exit(2)
     if settings is not None and not json:
@@ -85,24 +97,60 @@ def _store_problem(store: "StoreSettings") -> str | None:
     return mismatch(store.path, load_or_create(key_path, store_exists=True)) if key_path.is_file() else None
 
 
-def _registration_warnings(settings: "Settings") -> list[str]:
-    """Name the registrations of the API that this version cannot read. A PostgreSQL database is not connected to."""
-    from hookseal.clock import SystemClock
-    from hookseal.egress.policy import EgressPolicy
-    from hookseal.manage.stored_registrations import SHELVES, RegistrationReader
+def _stored_registrations(settings: "Settings") -> tuple["Stored", list[str]]:
+    """Return the registrations of the API in the store, and what could not be looked at.
+
+    Nothing is opened that a running gateway uses: the file is read without a lock, and a database is not connected to.
+    """
+    from hookseal.manage.stored_registrations import SHELVES
     from hookseal.sealing import Keyring
     from hookseal.store.keyfile import load_or_create
-    from hookseal.store.sqlite.inspection import kept
+    from hookseal.store.sqlite.inspection import has_unwritten, kept
 
     store = settings.store
-    if not store.is_embedded or not store.path.is_file() or not (store.key_path is None or store.key_path.is_file()):
-        return []
+    if not store.is_embedded:
+        return {}, ["store: a PostgreSQL database is not connected to; registrations of the API were not compared"]
+    if not store.path.is_file() or not (store.key_path is None or store.key_path.is_file()):
+        return {}, []
     key_path = store.key_path
     keyring = Keyring.parse(store.keyring) if key_path is None else load_or_create(key_path, store_exists=True)
+    found = {section: kept(store.path, keyring, shelf) for section, shelf in SHELVES.items()}
+    notes = []
+    if any(values is None for values in found.values()):
+        notes.append("store: its file cannot be read; registrations of the API were not compared")
+    elif has_unwritten(store.path):
+        notes.append("store: a gateway uses it, or was killed; registrations that it made last were not compared")
+    return {section: values or {} for section, values in found.items()}, notes
+
+
+def _ids_taken(settings: "Settings", stored: "Stored", place: str) -> list["ConfigurationError"]:
+    """Find the ids that the file and the store have both."""
+    from hookseal.errors import ConfigurationError
+    from hookseal.settings.table import Section
+
+    ids: dict[Section, list[str]] = {
+        Section.SOURCE: [one.id for one in settings.sources],
+        Section.ENDPOINT: [one.id for one in settings.endpoints],
+    }
+    remedy = "is the id of one that was made over the API; choose another id, or run `hookseal {}s delete {}`"
+    return [
+        ConfigurationError(place, f'[[{section}]] "{id}"', remedy.format(section, id))
+        for section, values in stored.items()
+        for id in ids[section]
+        if id in values
+    ]
+
+
+def _registration_warnings(settings: "Settings", stored: "Stored") -> list[str]:
+    """Name the registrations of the API that this version cannot read."""
+    from hookseal.clock import SystemClock
+    from hookseal.egress.policy import EgressPolicy
+    from hookseal.manage.stored_registrations import RegistrationReader
+
     egress = EgressPolicy(allow=settings.egress.allow, allow_http=settings.egress.allow_http)
     reader, now = RegistrationReader(egress, settings.server.public_url), SystemClock().now()
     return [
         f'store: {one.section} "{one.id}" cannot be read, it waits: {one.sentence}'
-        for section, shelf in SHELVES.items()
-        for one in reader.unreadable(section, kept(store.path, keyring, shelf), now)
+        for section, values in stored.items()
+        for one in reader.unreadable(section, values, now)
     ]

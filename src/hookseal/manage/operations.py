@@ -290,10 +290,15 @@ class Management:
     # --- registrations ----------------------------------------------------------------------------------------------
 
     def sources(self) -> tuple[registered.Source, ...]:
-        """Those that this version cannot read are the last."""
+        """Those that are not in force are the last: this version cannot read them, or the file has their ids."""
         shown = [self._shown_source(one) for one in self.registrations.sources]
         unreadable = self.registrations.unreadable_in(Section.SOURCE)
-        return (*shown, *(registered.unreadable_source(one, self._public_url) for one in unreadable))
+        shadowed = [one for one in self.registrations.shadowed if one.section is Section.SOURCE]
+        return (
+            *shown,
+            *(registered.unreadable_source(one, self._public_url) for one in unreadable),
+            *(registered.shadowed_source(one, self._public_url) for one in shadowed),
+        )
 
     def source(self, source: SourceId) -> registered.Source:
         for one in self.registrations.sources:
@@ -304,11 +309,17 @@ class Management:
         raise NotFound("no such source")
 
     def endpoints(self) -> tuple[registered.Endpoint, ...]:
-        """Those that this version cannot read stand behind the others of the API."""
+        """Those that are not in force follow the others of the API; see `sources`."""
         shown = [self._shown_endpoint(one) for one in self.registrations.endpoints]
         unreadable = self.registrations.unreadable_in(Section.ENDPOINT)
         handlers = [registered.handler(one) for one in self._handlers.values()]
-        return (*shown, *(self._shown_unreadable(one) for one in unreadable), *handlers)
+        shadowed = [one for one in self.registrations.shadowed if one.section is Section.ENDPOINT]
+        return (
+            *shown,
+            *(self._shown_unreadable(one) for one in unreadable),
+            *(registered.shadowed_endpoint(one) for one in shadowed),
+            *handlers,
+        )
 
     def endpoint(self, endpoint: EndpointId) -> registered.Endpoint:
         if endpoint in self._handlers:

@@ -20,7 +20,7 @@ from hookseal.delivery.presets import settled
 from hookseal.destinations.signing import signer, signs_with_tokens
 from hookseal.destinations.subscriptions import State, Subscription
 from hookseal.errors import ConfigurationError
-from hookseal.manage.stored_registrations import UnreadableRegistration
+from hookseal.manage.stored_registrations import ShadowedRegistration, UnreadableRegistration
 from hookseal.model import EndpointId, Json, ProviderId, SourceId
 from hookseal.schemes.jwt_bearer import JwtBearer
 from hookseal.settings import EndpointSettings, SigningSettings, SourceSettings
@@ -290,6 +290,26 @@ def unreadable_endpoint(one: UnreadableRegistration, shown: delivery.Endpoint | 
         batch=0,
         problem=one.sentence,
     )
+
+
+def shadowed_source(one: ShadowedRegistration, public_url: str | None) -> Source:
+    """A source of the API that is not in force, because the file has its id."""
+    if isinstance(one.registration, SourceSettings):
+        shown = source(one.registration, public_url, Origin.API)
+    else:
+        assert isinstance(one.registration, UnreadableRegistration), "a section has one kind of row"
+        shown = unreadable_source(one.registration, public_url)
+    return replace(shown, problem=one.problem)
+
+
+def shadowed_endpoint(one: ShadowedRegistration) -> Endpoint:
+    """As `shadowed_source`."""
+    if isinstance(one.registration, EndpointSettings):
+        shown = endpoint(one.registration, Origin.API)
+    else:
+        assert isinstance(one.registration, UnreadableRegistration), "a section has one kind of row"
+        shown = unreadable_endpoint(one.registration, None)
+    return replace(shown, problem=one.problem)
 
 
 def _text(table: Mapping[str, Any], name: str) -> str | None:

@@ -4,7 +4,8 @@ Theory of operation
 - A registration of the API is one sealed value on a shelf of the store, in the grammar of the configuration file. It is
   judged by the rules of `hookseal check` before it is written, and in force on this node when the call returns.
 - A node that shares the store follows the changes of other nodes through `change_feed`, and reads only what changed.
-- Ids are unique over both. Should two nodes' files and the API come to disagree, the file counts where it stands.
+- Ids are unique over both. If a file takes an id that the store has, the file's registration is in force on the nodes that
+  have this file. The other one is listed with a problem, named by `/readyz` and in the log, and can be deleted.
 - A registration that this version cannot read is set aside (`stored_registrations`): its source answers 503, the
   deliveries of its endpoint wait, and it can be deleted or made again. All others are in force.
 - A rotated secret ends by the clock: each node lets go of it by itself, and nothing needs to be written for that.
@@ -32,7 +33,13 @@ from hookseal.logs import get_logger
 from hookseal.manage import registration
 from hookseal.manage.new_secret import BYTES, new_secret
 from hookseal.manage.record import MOST_LIVE, Record, Written
-from hookseal.manage.stored_registrations import SHELVES, RegistrationReader, Row, UnreadableRegistration
+from hookseal.manage.stored_registrations import (
+    SHELVES,
+    RegistrationReader,
+    Row,
+    ShadowedRegistration,
+    UnreadableRegistration,
+)
 from hookseal.model import DeliveryState, EndpointId, Json, ProviderId, SourceId
 from hookseal.settings import EndpointSettings, SourceSettings
 from hookseal.settings.kinds import ID
@@ -133,6 +140,8 @@ class Registrations:
         self._written: dict[Section, dict[str, Written]] = {section: {} for section in SHELVES}
         self._undecoded: tuple[UnreadableRegistration, ...] = ()
         self._unreadable: tuple[UnreadableRegistration, ...] = ()
+        self.shadowed: tuple[ShadowedRegistration, ...] = ()
+        """Registrations of the API that are not in force, because the file has their ids."""
         self._rows: dict[Section, dict[str, Row]] = {section: dict(rows) for section, rows in self._file.items()}
         self._former: dict[SourceId, ProviderId] = {}
         self._in_force = self.current()
@@ -240,7 +249,10 @@ class Registrations:
             return Made(id=id, secret=secret, warnings=self._warnings(row))
 
     async def delete(self, section: Section, id: str) -> None:
+        """Delete a registration of the API. NotFound, or Conflict if there is only one of the file."""
         async with self._changing:
+            if await self._delete_shadowed(section, id):
+                return
             await self._must_be_own(section, id)
             if section is Section.SOURCE:
                 if (provider := self._provider_of(id)) is not None:
@@ -252,6 +264,21 @@ class Registrations:
             finally:
                 self._news.set()
             await self._take_over()
+
+    async def _delete_shadowed(self, section: Section, id: str) -> bool:
+        """Delete the registration of the API that has an id of the file; False if there is none.
+
+        Deliveries stay, and no mark is left for them: they belong to the file's endpoint of the same id.
+        """
+        await self._look_for_others()
+        if not any((one.section, one.id) == (section, id) for one in self.shadowed):
+            return False
+        try:
+            await self._store.forget(SHELVES[section], id)
+        finally:
+            self._news.set()
+        await self._take_over()
+        return True
 
     async def rotate(
         self, section: Section, id: str, secret: str | None = None, overlap_s: float = OVERLAP_S
@@ -450,19 +477,25 @@ class Registrations:
     def _merge(self) -> None:
         """Take the rows as they count at this moment."""
         now, before = self._clock.now(), self._unreadable
-        unreadable = [one for one in self._undecoded if one.id not in self._file[one.section]]
+        unreadable: list[UnreadableRegistration] = []
+        shadowed: list[ShadowedRegistration] = []
+        for undecoded in self._undecoded:
+            if undecoded.id in self._file[undecoded.section]:
+                shadowed.append(ShadowedRegistration(undecoded.section, undecoded.id, undecoded))
+            else:
+                unreadable.append(undecoded)
         rows: dict[Section, dict[str, Row]] = {section: dict(own) for section, own in self._file.items()}
         for section, written in self._written.items():
             for id, one in written.items():
-                if id in self._file[section]:
-                    log.error("registered through the api, but the file has the same id and counts")
-                    continue
                 row = self._reader.row(id, one, now)
-                if isinstance(row, UnreadableRegistration):
+                if id in self._file[section]:
+                    shadowed.append(ShadowedRegistration(section, id, row))
+                elif isinstance(row, UnreadableRegistration):
                     unreadable.append(row)
                 else:
                     rows[section][id] = row
         self._rows, self._unreadable = rows, tuple(sorted(unreadable, key=lambda one: (one.section, one.id)))
+        self._note_shadowed(shadowed)
         known = {(one.section, one.id) for one in before}
         for new in self._unreadable:
             if (new.section, new.id) in known:
@@ -471,6 +504,17 @@ class Registrations:
                 log.error("source cannot be read, its requests wait", source=new.id)
             else:
                 log.error("endpoint cannot be read, its deliveries wait", endpoint=new.id)
+
+    def _note_shadowed(self, shadowed: Iterable[ShadowedRegistration]) -> None:
+        known = {(one.section, one.id) for one in self.shadowed}
+        self.shadowed = tuple(sorted(shadowed, key=lambda one: (one.section, one.id)))
+        for new in self.shadowed:
+            if (new.section, new.id) in known:
+                continue
+            if new.section is Section.SOURCE:
+                log.error("source of the api not in force, it has an id of the file", source=new.id)
+            else:
+                log.error("endpoint of the api not in force, it has an id of the file", endpoint=new.id)
 
     async def _settle_deleted(self) -> None:
         """Cancel what was planned for deleted endpoints before every node knew that they are no more."""

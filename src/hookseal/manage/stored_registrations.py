@@ -28,6 +28,7 @@ SHELVES: Mapping[Section, str] = {Section.SOURCE: "sources", Section.ENDPOINT: "
 
 Row = SourceSettings | EndpointSettings
 
+SHADOWED = "is not in force, because the configuration file has its id; delete it, or choose another id in the file"
 _ANY_BODY_BYTES: Final = 1
 _LONGEST_NAME: Final = 64
 
@@ -54,6 +55,19 @@ class UnreadableRegistration:
     @property
     def sentence(self) -> str:
         return f"{self.key}: {self.problem}" if self.key else self.problem
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowedRegistration:
+    """A registration of the API whose id the configuration file has too. The file's is in force, and this one is not."""
+
+    section: Section
+    id: str
+    registration: Row | UnreadableRegistration = field(repr=False)
+
+    @property
+    def problem(self) -> str:
+        return SHADOWED
 
 
 class RegistrationReader:

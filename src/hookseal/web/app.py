@@ -8,7 +8,7 @@ mounted in an app of the user's own, where handlers (`on`) take events in the sa
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -44,6 +44,7 @@ from hookseal.manage.registrations import NAMESPACES, Registrations
 from hookseal.manage.release import Released, ReleaseOutcome, SourceGone, StillRefused
 from hookseal.manage.retention import Ages, Retention
 from hookseal.manage.rotation import KeyRotation
+from hookseal.manage.stored_registrations import ShadowedRegistration, UnreadableRegistration
 from hookseal.manage.tryout import Tryouts
 from hookseal.message import Request
 from hookseal.model import EndpointId, Flag, SourceId
@@ -469,7 +470,8 @@ class Gateway:
         for name, task in engine.loops.items():
             self.supervisor.watch(name, task)
         self.supervisor.watch("registrations", registrations.loop)
-        self.health.add_readiness("registrations_readable", lambda: _readable(registrations))
+        self.health.add_readiness("registrations_readable", lambda: _named("unreadable", registrations.unreadable))
+        self.health.add_readiness("registrations_unique", lambda: _named("id of the file", registrations.shadowed))
         self.supervisor.watch("subscriptions", subscriptions.loop)
         self.supervisor.watch("retention", retention.loop)
         self.supervisor.watch("key_sets", key_sets.loop)
@@ -597,11 +599,11 @@ async def release(receiver: Receiver, refusal: Refusal) -> ReleaseOutcome:
             return Released(await receiver.store(source, request, genuine, refusal.received_at, flags))
 
 
-def _readable(registrations: Registrations) -> CheckState:
+def _named(state: str, registrations: Sequence[UnreadableRegistration | ShadowedRegistration]) -> CheckState:
     """Never fails: the gateway is ready for everything else, and would be out of service on every node."""
-    named = [f"{one.section} {one.id}" for one in registrations.unreadable]
+    named = [f"{one.section} {one.id}" for one in registrations]
     more = [f"and {len(named) - _NAMED_MOST} more"] if len(named) > _NAMED_MOST else []
-    return CheckState(True, ", ".join(["unreadable: " + ", ".join(named[:_NAMED_MOST]), *more]) if named else "")
+    return CheckState(True, ", ".join([f"{state}: " + ", ".join(named[:_NAMED_MOST]), *more]) if named else "")
 
 
 def _key_set_of(live: Live, issuer: KeptIssuer, feed: ChangeFeed) -> KeySet:

@@ -31,13 +31,21 @@ def mismatch(path: Path, keyring: Keyring) -> str | None:
     return None
 
 
-def kept(path: Path, keyring: Keyring, shelf: str) -> Mapping[str, bytes | None]:
-    """Return the values of one shelf by name, as `Store.kept` does. Empty where the file cannot be read."""
+def kept(path: Path, keyring: Keyring, shelf: str) -> Mapping[str, bytes | None] | None:
+    """Return the values of one shelf by name, as `Store.kept` does. None where the file cannot be read."""
     try:
         with contextlib.closing(_open(path)) as connection:
             return open_kept(Sealer(keyring), shelf, fetch(connection, QUERIES["read_kept"], {"shelf": shelf}))
     except (apsw.Error, UnicodeError):
-        return {}
+        return None
+
+
+def has_unwritten(path: Path) -> bool:
+    """Return whether the log beside the file may hold changes that the file does not have."""
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _open(path: Path) -> apsw.Connection:
