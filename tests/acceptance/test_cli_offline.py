@@ -216,8 +216,8 @@ def test_migrate_makes_a_store_that_check_accepts_with_its_own_key_only(tmp_path
     for command in ("check", "migrate"):
         ended = hookseal(command, folder=tmp_path)
         assert ended.code == 2
-        (line,) = ended.lines
-        assert "belongs to another keyring" in line
+        # `check` warns of the empty configuration as well.
+        assert [line for line in ended.lines if "belongs to another keyring" in line]
     (tmp_path / "hookseal.key").unlink()
     for command in ("check", "migrate"):
         ended = hookseal(command, folder=tmp_path)
