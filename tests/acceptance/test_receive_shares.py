@@ -180,22 +180,24 @@ async def test_beyond_the_requests_in_flight_it_is_503_with_retry_after(tmp_path
         assert await gateway.count_events("idenfy") == 3
 
 
-async def test_a_busy_source_leaves_places_for_another(tmp_path: Path) -> None:
-    """The store stands still. One client and source fill their share; another client and source is still admitted."""
+async def test_a_busy_source_has_all_places_and_another_source_has_more(tmp_path: Path) -> None:
+    """The store stands still. One client takes each place at one source; another client and source is still admitted."""
     async with running(settings(tmp_path, max_in_flight=64, answer_timeout_s=BOUND_S)) as gateway:
         async with stopped_writer():
-            busy = [await Client.connect(gateway, SLOW) for _ in range(49)]
+            busy = [await Client.connect(gateway, SLOW) for _ in range(65)]
             for number, client in enumerate(busy):
                 client.writer.write(request(b"busy %d" % number))
-            _, refused = await first_answer(busy)
+            beyond, refused = await first_answer(busy)
             other = await Client.connect(gateway, GENUINE)
             other.writer.write(request(b"other", source="other"))
             async with asyncio.timeout(BOUND_S):
-                while gateway.gateway.receiving.in_flight < 49:
+                while gateway.gateway.receiving.in_flight < 65:
                     await asyncio.sleep(0)
         assert refused.status == 503
         assert (await other.answer()).status == 200
-        assert await gateway.count_events("idenfy") == 48
+        busy.remove(beyond)
+        assert [(await client.answer()).status for client in busy] == [200] * 64
+        assert await gateway.count_events("idenfy") == 64
         assert await gateway.count_events("other") == 1
 
 

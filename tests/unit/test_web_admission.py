@@ -113,19 +113,20 @@ def test_bytes_beyond_the_bound_of_the_client_that_has_most_are_refused() -> Non
     assert bounded.bytes_held == 20
 
 
-def test_the_last_quarter_of_judging_is_for_clients_and_sources_that_have_less() -> None:
+def test_one_client_has_all_places_of_judging_and_others_have_a_quarter_more() -> None:
+    """The last quarter of the places was refused to a busy provider also when nobody else sent anything."""
     bounded = admission(max_judging=64)
-    assert [bounded.judge(read(bounded, "busy")) for _ in range(49)] == [True] * 48 + [False]
+    assert [bounded.judge(read(bounded, "busy")) for _ in range(65)] == [True] * 64 + [False]
     assert not bounded.judge(read(bounded, "new", A)), "the source has its share"
     assert not bounded.judge(read(bounded, "busy", B)), "the client has its share"
     assert [bounded.judge(read(bounded, "new", B)) for _ in range(16)] == [True] * 16
-    assert bounded.is_full
     assert not bounded.judge(read(bounded, "newer", SourceId("c")))
 
 
-def test_few_places_are_for_every_client() -> None:
+def test_a_request_without_a_place_to_be_judged_is_known_before_its_body_is_read() -> None:
     bounded = admission(max_judging=8)
     assert [bounded.judge(read(bounded, "only")) for _ in range(9)] == [True] * 8 + [False]
+    assert [bounded.has_room("only", A), bounded.has_room("new", A), bounded.has_room("new", B)] == [False, False, True]
 
 
 def test_clients_that_are_not_known_have_no_share_in_common() -> None:

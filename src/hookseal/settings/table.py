@@ -158,8 +158,8 @@ ROWS: Final[tuple[Row, ...]] = (
         _S,
         "max_in_flight",
         Whole(1, 100_000),
-        "Complete requests being judged or stored at once; one more is answered 503. The last quarter is for clients and "
-        "sources that have less than a quarter, or at most 16.",
+        "Complete requests being judged or stored at once; one more is answered 503. Clients and sources that have less "
+        "than a quarter of them may have a quarter more.",
     ),
     Row(
         _S,

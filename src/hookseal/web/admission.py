@@ -7,8 +7,8 @@ places of requests that are complete. A request is in at most one of the two set
 - Reading. At the bound a new request takes the place of a reader of the client, then of the source, that has a much
   greater share than its own. If none has, it takes the place of a slow reader. If there is none, it is refused. The
   same rule holds for the bytes of all bodies.
-- Judging. The last quarter of the places is for clients and sources that hold less than a quarter, or at most `_FEW`. A
-  judged request is never ended for another one: its transaction may commit.
+- Judging. One client or source may have all places. Beyond them there is a quarter more, for clients and sources that
+  have less than a quarter. A judged request is never ended for another one: its transaction may commit.
 
 Shares are counted when a bound is reached, so that a request below the bounds costs two insertions into a dictionary.
 """
@@ -46,14 +46,14 @@ K = TypeVar("K")
 _SLOW_BYTES_PER_S = 8192
 """A reader that brought less per second is slow. 1024 slow readers that bring more send 8 MB per second together."""
 _FEW = 16
-"""So many requests are a usual share of one client or source, also where the bounds are small."""
+"""So many readers are a usual share of one client or source, also where the bounds are small."""
 
 
 class Admission:
     """The requests that are read and judged at the moment.
 
     max_reading   Requests whose body is arriving.
-    max_judging   Requests that are verified and stored.
+    max_judging   Requests that are verified and stored. A quarter more where they have different clients and sources.
     max_bytes     Of all bodies, arriving or complete.
     slow_after_s  A reader that brought few bytes for so long may lose its place to a request of an equal share.
     """
@@ -62,15 +62,18 @@ class Admission:
         self.bytes_held = 0
         self._max_reading = max_reading
         self._max_judging = max_judging
+        # Not a part of `max_judging`: most gateways have one busy provider, and it would be refused for places that
+        # nobody else uses.
+        self._reserved = max_judging // 4
         self._max_bytes = max_bytes
         self._slow_after_s = slow_after_s
         self._reading: dict[Place, None] = {}  # the oldest first
         self._judging: dict[Place, None] = {}
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no request can be judged now, whoever sent it."""
-        return len(self._judging) >= self._max_judging
+    def has_room(self, client: str | None, source: SourceId) -> bool:
+        """Return whether a request of this client for this source can be judged now."""
+        beyond = len(self._judging) - self._max_judging
+        return beyond < 0 or (beyond < self._reserved and not self._has_share(client, source, self._reserved))
 
     def read(self, client: str | None, source: SourceId, now: float) -> Place | None:
         """Admit a request to be read; None if it has to be refused. now: monotonic seconds."""
@@ -98,9 +101,7 @@ class Admission:
     def judge(self, place: Place) -> bool:
         """Move a request whose body is complete on to be judged. False if it has to be refused."""
         self._reading.pop(place, None)
-        free = self._max_judging - len(self._judging)
-        reserved = self._max_judging // 4
-        if free <= 0 or (free <= reserved and self._has_share(place, max(reserved, _FEW))):
+        if not self.has_room(place.client, place.source):
             return False
         self._judging[place] = None
         return True
@@ -112,11 +113,11 @@ class Admission:
         self.bytes_held -= place.size
         place.size = 0
 
-    def _has_share(self, place: Place, share: int) -> bool:
-        """Whether the client or the source of this request has `share` requests in judging already."""
-        of_source = sum(other.source == place.source for other in self._judging)
+    def _has_share(self, client: str | None, source: SourceId, share: int) -> bool:
+        """Return whether the client or the source has `share` requests in judging already."""
+        of_source = sum(other.source == source for other in self._judging)
         # Behind a proxy that names no client all clients look the same. They have no share in common.
-        of_client = 0 if place.client is None else sum(other.client == place.client for other in self._judging)
+        of_client = 0 if client is None else sum(other.client == client for other in self._judging)
         return max(of_source, of_client) >= share
 
     def _evict_for(self, place: Place, weight: Weight, most: int, now: float) -> bool:

@@ -44,7 +44,7 @@ class Limits:
 
     max_header_bytes  all names and values together. The server has its own, larger bound before us.
     max_reading       requests whose bodies are arriving.
-    max_in_flight     requests that are judged or stored.
+    max_in_flight     requests that are judged or stored; a quarter more of clients and sources that have few of them.
     max_bytes         of all bodies that are held at one time, complete or still arriving.
     slow_after_s      a body that arrives too slowly for so long may have to make place for another.
     """
@@ -125,9 +125,10 @@ class Receiving:
         if remote is None and source.addresses:
             log.warning("client address unknown, check the trusted proxies", source=source.id)
             return self._unjudged(source, answers.answer(Case.ADDRESS_UNKNOWN))
-        if self._admission.is_full:  # before the body is read: an overload then costs the least
+        client = shared_by(remote)
+        if not self._admission.has_room(client, source.id):  # before the body is read: an overload then costs the least
             return self._unjudged(source, answers.answer(Case.OVERLOADED))
-        place = self._admission.read(shared_by(remote), source.id, monotonic())
+        place = self._admission.read(client, source.id, monotonic())
         if place is None:
             return self._unjudged(source, answers.answer(Case.OVERLOADED))
         try:
