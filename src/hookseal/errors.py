@@ -16,17 +16,16 @@
     ├── Invalid                 422 of the management API
     │   └── UnfitRegistration   a source or endpoint that cannot be, with all its faults
     ├── Conflict                409 of the management API
-    ├── FetchFailed             a key set or another document could not be fetched
     └── CannotFormat            an event has nothing that this format could carry     delivery ends dead
 
-Whatever a stranger can cause is a value, not an exception: see `schemes.Verdict` and `receive.core.Decision`.
+Whatever a stranger can cause is a value, not an exception: see `schemes.verdict.Verdict` and `receive.core.Decision`.
 `Refused` is an exception only at the Python face, where a caller who forgets to look must not go on.
 """
 
 from collections.abc import Sequence
 from typing import ClassVar
 
-from hookseal.model import AttemptReason, Finding, Reason
+from hookseal.model import Finding, Reason
 
 
 class HooksealError(Exception):
@@ -159,16 +158,6 @@ class Conflict(HooksealError):
         self.kind = kind
         self.problem = problem
         super().__init__(problem)
-
-
-class FetchFailed(HooksealError):
-    """A document could not be fetched."""
-
-    code = "fetch_failed"
-
-    def __init__(self, reason: AttemptReason | str) -> None:
-        self.reason = str(reason)
-        super().__init__(self.reason)
 
 
 class CannotFormat(HooksealError):

@@ -24,7 +24,7 @@ from hookseal.egress.policy import EgressPolicy
 from hookseal.ids import new_delivery_id, new_event_id, new_refusal_id
 from hookseal.manage.operations import Management
 from hookseal.manage.provider_test_call import ProviderTestCall
-from hookseal.manage.reading import event_reader
+from hookseal.manage.reading import EventReader
 from hookseal.manage.release import Released, ReleaseOutcome, StillRefused
 from hookseal.manage.rotation import KeyRotation
 from hookseal.message import Headers
@@ -281,7 +281,7 @@ async def served(
             store,
             sources=SOURCES,
             endpoints=ENDPOINTS,
-            read=event_reader(SOURCES),
+            read=EventReader(SOURCES),
             judge_again=judge,
             clock=clock,
             public_url="https://hooks.example.com",

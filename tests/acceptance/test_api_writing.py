@@ -154,7 +154,7 @@ async def test_an_endpoint_that_gets_requests_as_they_came_gets_each_once(tmp_pa
     from api_served import ENDPOINTS, SOURCES, Judge, new_event
 
     from hookseal.manage.operations import Management
-    from hookseal.manage.reading import event_reader
+    from hookseal.manage.reading import EventReader
     from hookseal.store.port import Replay
 
     headers: Headers = ((b"content-type", b"application/json"),)
@@ -170,7 +170,7 @@ async def test_an_endpoint_that_gets_requests_as_they_came_gets_each_once(tmp_pa
             api.store,
             sources=SOURCES,
             endpoints=[replace(ENDPOINTS[0], format="original")],
-            read=event_reader(SOURCES),
+            read=EventReader(SOURCES),
             judge_again=Judge(api.store),
             clock=api.clock,
         )

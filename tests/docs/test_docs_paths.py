@@ -5,12 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from hookseal.delivery.states import diagram
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _CODE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _TEST_FILE = re.compile(r"(?:tests/\w+/)*test_\w+\.py")
 _PATH = re.compile(r"(?:src|tests|docs|benchmarks)/[\w./*-]+")
+
+
+def test_how_it_works_shows_the_states_of_a_delivery() -> None:
+    assert f"```mermaid\n{diagram()}```" in (ROOT / "docs" / "how-it-works.md").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])

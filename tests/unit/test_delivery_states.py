@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from hookseal.delivery.states import TRANSITIONS, Happening, after, diagram, is_final, table
+from hookseal.delivery.states import TRANSITIONS, Happening, after, diagram, is_final
 from hookseal.model import DeliveryState
 
 PENDING, DELIVERED, DEAD, CANCELLED, REPLAYED = DeliveryState
@@ -18,6 +18,7 @@ EXPECTED = {
     Happening.STOPPED: PENDING,
     Happening.LOST: PENDING,
     Happening.LOST_TOO_OFTEN: DEAD,
+    Happening.EXPIRED: DEAD,
     Happening.CANCELLED: CANCELLED,
 }
 
@@ -43,9 +44,7 @@ def test_only_pending_is_not_final() -> None:
     assert [state for state in DeliveryState if not is_final(state)] == [PENDING]
 
 
-def test_table_and_diagram_show_every_row() -> None:
-    assert table().count("\n| `pending` |") == len(EXPECTED)
-    assert "| `dead` | replayed | `replayed` |" in table()
+def test_the_diagram_shows_every_row() -> None:
     for before, happening, to in TRANSITIONS:
         assert f"    {before} --> {to}: {happening}\n" in diagram()
     assert "    [*] --> pending\n" in diagram()

@@ -21,6 +21,7 @@ class Happening(StrEnum):
     STOPPED = "stopped"  # we are stopping: the try does not count
     LOST = "lost"  # its holder died or fell silent; the lease ended without a result
     LOST_TOO_OFTEN = "lost_too_often"  # its process ended in too many attempts that it made alone
+    EXPIRED = "expired"  # it waited too long for an endpoint that is not called
     CANCELLED = "cancelled"  # the operator's word
     REPLAYED = "replayed"  # a replay made another delivery in its place
 
@@ -42,6 +43,7 @@ TRANSITIONS: tuple[tuple[DeliveryState, Happening, DeliveryState], ...] = (
     (P, Happening.STOPPED, P),
     (P, Happening.LOST, P),
     (P, Happening.LOST_TOO_OFTEN, DEAD),
+    (P, Happening.EXPIRED, DEAD),
     (P, Happening.CANCELLED, CANCELLED),
     (DEAD, Happening.REPLAYED, REPLAYED),
 )
@@ -62,14 +64,8 @@ def is_final(state: DeliveryState) -> bool:
     return state is not P
 
 
-def table() -> str:
-    """The table as Markdown, for the documentation."""
-    rows = "".join(f"| `{before}` | {happening} | `{to}` |\n" for before, happening, to in TRANSITIONS)
-    return f"| from | what happens | to |\n|---|---|---|\n{rows}"
-
-
 def diagram() -> str:
-    """The table as a Mermaid state diagram, for the documentation."""
+    """The table as a Mermaid state diagram, which docs/how-it-works.md shows."""
     lines = ["stateDiagram-v2", f"    [*] --> {P}"]
     lines += [f"    {before} --> {to}: {happening}" for before, happening, to in TRANSITIONS]
     lines += [f"    {state} --> [*]" for state in DeliveryState if is_final(state)]

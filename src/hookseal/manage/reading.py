@@ -8,7 +8,7 @@ has no payload, claims and reasons.
 """
 
 import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from hookseal import catalogue
@@ -96,11 +96,6 @@ def mappings_of(
             log.warning("provider of a deleted source is not in the catalogue", source=id)
     mappings.update((source.id, catalogue.provider(source.provider).mapping) for source in sources)
     return mappings
-
-
-def event_reader(sources: Sequence[SourceSettings]) -> EventReader:
-    """Looks the providers up now: CatalogueError when an entry is wrong."""
-    return EventReader(sources)
 
 
 def shown(read: Callable[[StoredEvent], Event]) -> Callable[[StoredEvent], Event]:

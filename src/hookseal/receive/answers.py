@@ -37,7 +37,6 @@ class Case(StrEnum):
     STORE_UNAVAILABLE = "store_unavailable"
     OVERLOADED = "overloaded"
     STARTING = "starting"
-    STOPPING = "stopping"
     INTERNAL = "internal"
 
 
@@ -85,7 +84,6 @@ TABLE: dict[Case, _Row] = {
     Case.STORE_UNAVAILABLE: _Row(503, "Storage unavailable", retry_after_s=10),
     Case.OVERLOADED: _Row(503, "Overloaded", retry_after_s=10),
     Case.STARTING: _Row(503, "Starting", retry_after_s=5),
-    Case.STOPPING: _Row(503, "Shutting down", retry_after_s=5, close=True),
     Case.INTERNAL: _Row(503, "Unavailable", retry_after_s=10),
 }
 

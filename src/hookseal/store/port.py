@@ -1,6 +1,6 @@
 """What a store must be able to do, in the words of the domain. SQLite and PostgreSQL keep the same contract suite.
 
-The promises (each is a test in `tests/contract/store.py`):
+The promises (each is a test in `tests/contract/store_contract.py`):
 - When `accept` returns, the request, its events, their dedupe keys and their deliveries are durable, in one transaction.
 - One dedupe key makes one event, also when the same key arrives many times at once, on any number of nodes.
 - A delivery is leased to one holder at a time. Whoever holds no lease records nothing: `record` says which results
