@@ -159,7 +159,8 @@ class ClaimRules:
     evidence: tuple[Template, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Compared by identity, so that what is compiled of them can be looked up by them.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EventRules:
     """types: kinds by the provider's own type, made of `[event.types]`."""
 

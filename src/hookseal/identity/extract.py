@@ -20,6 +20,7 @@ from hookseal.identity.body import Body, parse
 from hookseal.identity.cloudevents import EnvelopeInvalid, Unread, UnsupportedMedia
 from hookseal.identity.order import place_in_order
 from hookseal.identity.reading import Reading
+from hookseal.identity.rule_compiler import compile_rules
 from hookseal.message import Headers, Request
 from hookseal.model import Json, Outcome
 from hookseal.schemes.minify import minified
@@ -121,7 +122,7 @@ def _whole(rules: EventRules, request: Request, body: Body, proof: Proven) -> It
             key = hashlib.sha256(minified(covered)).digest()
         case _:
             key = hashlib.sha256(request.body).digest()
-    return _read(Reading(rules, body.tree, request.headers), 0, key, key, body.flags)
+    return _read(Reading(compile_rules(rules), body.tree, request.headers), 0, key, key, body.flags)
 
 
 def _item(rules: EventRules, headers: Headers, event: dict[str, Json], index: int) -> Item:
@@ -130,23 +131,22 @@ def _item(rules: EventRules, headers: Headers, event: dict[str, Json], index: in
     key = hashlib.sha256(b"%d|%b|%b" % (len(source), source, event["id"].encode())).digest()
     own = {name: event[name] for name in _OWN_DATA if event.get(name) is not None}
     content = hashlib.sha256(_ENCODER.encode(own)).digest()
-    return _read(Reading(rules, event, headers), index, key, content, ())
+    return _read(Reading(compile_rules(rules), event, headers), index, key, content, ())
 
 
 def _read(reading: Reading, index: int, key: bytes, content: bytes, flags: tuple[str, ...]) -> Item:
-    rules = reading.rules
-    provider_type = reading.attribute(rules.type)
+    provider_type = reading.type
     kind = reading.kind(provider_type)
-    subject = reading.attribute(rules.subject)
+    subject = reading.subject
     return Item(
         index=index,
         type=kind.type.value,
         dedupe_key=key,
         content=content,
         provider_type=provider_type,
-        provider_id=reading.attribute(rules.id),
+        provider_id=reading.id,
         subject=subject,
-        time=reading.time(rules.time),
+        time=reading.time,
         flags=flags,
         order=None if subject is None else place_in_order(reading, kind),
         outcome=reading.outcome(kind),

@@ -10,12 +10,12 @@ that the provider verified the fields. In every other case the same fields are `
 
 import base64
 
-from hookseal.catalogue.event_rules import ClaimRules, Field
 from hookseal.catalogue.revisions import HasRules
 from hookseal.clock import rfc3339
 from hookseal.identity.batch import parse_text, parts_now
 from hookseal.identity.body import Body, names_a_key_twice, parse
 from hookseal.identity.reading import Reading
+from hookseal.identity.rule_compiler import CompiledClaims, compile_rules
 from hookseal.message import Headers, RawRequest
 from hookseal.model import Event, Flag, Json, Outcome
 from hookseal.store.port import EventRow
@@ -36,7 +36,7 @@ def event(provider: HasRules, row: EventRow, headers: Headers, body: bytes, raw:
         parsed = parse(body, _value(headers, b"content-type"), provider.event.numbers)
         readable = parsed.parsed and row.item == 0
     tree = parsed.tree
-    reading = Reading(provider.event, tree if readable else None, headers)
+    reading = Reading(compile_rules(provider.event), tree if readable else None, headers)
     kind = reading.kind(row.provider_type)
     # An event that was stored before outcomes were has none.
     outcome = reading.outcome(kind) if row.outcome is None else row.outcome
@@ -76,26 +76,26 @@ def _flags(row: EventRow, parsed: Body, body: bytes) -> tuple[str, ...]:
 def _claims(
     provider: HasRules, reading: Reading, outcome: Outcome
 ) -> tuple[dict[str, Json] | None, dict[str, Json] | None]:
-    """(claims, verified claims); at most one of them is there."""
-    rules = provider.event.claims
-    if rules is None or not isinstance(reading.tree, dict):
+    """Return (claims, verified claims); at most one of them is there."""
+    rules, tree, headers = reading.rules.claims, reading.tree, reading.headers
+    if rules is None or not isinstance(tree, dict):
         return None, None
-    fields, found = reading.filled(rules.fields)
+    fields, found = rules.fields(tree, headers)
     if not found:
         return None, None
-    if not (rules.verified and outcome is Outcome.APPROVED and reading.holds(rules.when)):
+    if outcome is not Outcome.APPROVED or not rules.is_verified(tree, headers):
         return fields, None
     return None, {"verification": _verification(provider, rules, reading), "claims": fields}
 
 
-def _verification(provider: HasRules, rules: ClaimRules, reading: Reading) -> dict[str, Json]:
-    framework = rules.trust_framework
-    named = reading.filled(framework)[0] if isinstance(framework, Field) else framework
-    verification: dict[str, Json] = {"trust_framework": named or f"urn:hookseal:provider:{provider.id}"}
-    time = reading.time(rules.time)
+def _verification(provider: HasRules, rules: CompiledClaims, reading: Reading) -> dict[str, Json]:
+    tree, headers = reading.tree, reading.headers
+    framework = rules.framework(tree, headers) or f"urn:hookseal:provider:{provider.id}"
+    verification: dict[str, Json] = {"trust_framework": framework}
+    time = rules.time(tree, headers)
     if time is not None:
         verification["time"] = rfc3339(time)
-    evidence = [piece for piece, found in map(reading.filled, rules.evidence) if found]
+    evidence = [piece for piece, found in (fill(tree, headers) for fill in rules.evidence) if found]
     if evidence:
         verification["evidence"] = evidence
     return verification

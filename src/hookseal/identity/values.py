@@ -98,9 +98,10 @@ def claim(value: Json, form: Form) -> Json:
 def _text(value: Json, limit: int) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18:
         return str(value)
-    if not isinstance(value, str) or not value or len(value) > limit or value.isspace() or _CONTROL.search(value):
+    if not isinstance(value, str) or not value or len(value) > limit or value.isspace():
         return None
-    return value
+    # `isprintable` is much faster than the search, and false for every character that the search looks for.
+    return value if value.isprintable() or not _CONTROL.search(value) else None
 
 
 def _rfc3339(value: Json) -> Instant | None:
