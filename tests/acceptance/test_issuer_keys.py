@@ -19,7 +19,7 @@ from gateways import API_KEY
 from registered_live import Api, Receiver, api, receiver, settings
 from stores import STORES, store_settings
 
-from hookseal.clock import GivenClock, from_unix
+from hookseal.clock import GivenClock, Instant, from_unix, plus
 
 AUDIENCE = "11111111-2222-4333-8444-555555555555"
 OF_BANKID = "08a02467-3604-46e9-b818-6be676cf015b"
@@ -152,6 +152,33 @@ async def test_a_key_is_followed_by_another_by_its_age(tmp_path: Path) -> None:
         async with asyncio.timeout(20):
             while first in (keys := await key_set(of) or {}) or len(keys) != 2:
                 await asyncio.sleep(0.01)
+
+
+class SetClock(GivenClock):
+    """A clock whose wall clock is set, while its monotonic clock goes on evenly."""
+
+    _set_s = 0.0
+
+    def set(self, seconds: float) -> None:
+        self._set_s += seconds
+
+    def now(self) -> Instant:
+        return plus(super().now(), self._set_s)
+
+
+async def test_a_clock_that_is_set_ahead_neither_ends_a_key_nor_makes_another_sign(tmp_path: Path) -> None:
+    """The keys followed the wall clock. Set ahead by two days, it withdrew the key whose tokens were still on their way."""
+    clock = SetClock(from_unix(START_S))
+    async with receiver() as target, api(settings(tmp_path), clock=clock) as of:
+        await of.made("endpoints", an_endpoint(target))
+        [first] = await published(of, 1)
+        assert (await of("POST", "/api/v1/keys/issuer/rotate")).status == 202
+        both = await published(of, 2)
+        clock.set(2 * DAY_S)
+        assert await key_set(of) == both
+        assert (await token_of(of, target, START_S))[0] == first
+        clock.set(-2 * DAY_S)
+        assert await key_set(of) == both
 
 
 async def test_all_nodes_publish_a_new_key_before_one_signs_with_it(tmp_path: Path) -> None:

@@ -243,8 +243,12 @@ class Gateway:
             await timing.open()
             dated = timing.dated(egress, Evidence.ENDPOINT)
             feed = ChangeFeed(store, self._clock, shared=not self.settings.store.is_embedded)
+            # The earliest time: a clock that is wrong must not delete a key whose tokens are still valid elsewhere.
             issuer = KeptIssuer(
-                store, self._clock, key_days=self.settings.server.issuer_key_days, view_age_s=feed.view_age_s
+                store,
+                EarliestClock(self.time),
+                key_days=self.settings.server.issuer_key_days,
+                view_age_s=feed.view_age_s,
             )
             handlers = {id: handler for id, (_, handler) in self._handlers.items()}
             live = self._live = Live(
