@@ -4,12 +4,16 @@ An address that is read decides between 2xx and 403. If a trusted proxy names no
 certain about the client: 503 with Retry-After, nothing quarantined, and the sender tries again.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from gateways import Answer, Running, running
+from gateways import Answer, Running, read_answer, running
+from registered_live import api
 
 import hookseal
 from hookseal.model import ProviderId, SourceId
@@ -158,3 +162,27 @@ async def test_the_header_of_a_peer_that_is_not_trusted_counts_for_nothing(tmp_p
     async with running(settings(tmp_path, "10.0.0.0/8")) as gateway:
         for line in ("203.0.113.7", "unknown", ""):
             assert (await answer(gateway, line)).status == 403
+
+
+async def test_a_list_that_is_added_while_a_body_arrives_refuses_no_unknown_address(tmp_path: Path) -> None:
+    """The list was not there when the request began, and the proxy names no address: this was a final 403."""
+    async with api(replace(settings(tmp_path, "127.0.0.0/8"), sources=())) as of:
+        await of.made("sources", {"id": "late", "provider": "idenfy", "secrets": [SECRET]})
+        body = b'{"scanRef":"1"}'
+        proof = "".join(
+            f"{name}: {value}\r\n" for name, value in hookseal.sign("idenfy", body, secret="a newer secret")
+        )
+        head = f"POST /in/late HTTP/1.1\r\nHost: a.test\r\n{proof}Content-Length: {len(body)}\r\n\r\n"
+        parts = urlsplit(of.gateway.url)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        writer.write(head.encode() + body[:-1])
+        async with asyncio.timeout(20):
+            while not of.gateway.gateway.receiving.bytes_in_flight:
+                await asyncio.sleep(0)
+        changed = {"addresses": list(LISTED), "secrets": ["a newer secret"]}
+        assert (await of("PATCH", "/api/v1/sources/late", changed)).status == 200
+        writer.write(body[-1:])
+        judged = await asyncio.wait_for(read_answer(reader), 20)
+        writer.close()
+        assert judged.status == 503
+        assert int(judged.headers["retry-after"]) >= 1

@@ -307,6 +307,9 @@ class Receiver:
             case core.Refusal(reason) if reason in _OF_TIME and (wait_s := self._time.doubted_for_s) > 0:
                 log.warning("stale request not refused, clock doubted", source=source.id, reason=reason.value)
                 return answers.answer(Case.CLOCK_DOUBTED, retry_after_s=wait_s)
+            case core.Refusal(Reason.ADDRESS_NOT_ALLOWED) if request.remote is None:
+                # The caller has seen that the source has no list. The list has been added since then.
+                return answers.answer(Case.ADDRESS_UNKNOWN)
             case core.Refusal(reason, media_type):
                 self._refuse(source, request, reason, received_at)
                 return answers.answer(Case.MEDIA_TYPE) if media_type else answers.refused(source.provider, reason)
