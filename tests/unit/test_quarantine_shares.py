@@ -76,6 +76,14 @@ def test_one_peer_gets_half_of_what_its_source_has() -> None:
     assert passed(limit, ["p"] * 1000, 1, source=OTHER) == REQUESTS_AT_ONCE * PEER_PART
 
 
+def test_the_addresses_of_one_ipv6_network_are_one_peer() -> None:
+    """A site has 2**64 addresses in its /64. Each of them had a share of its own, and all together had the source's."""
+    limit = QuarantineLimit()
+    site = [f"2001:db8::{number:x}" for number in range(1000)]
+    assert passed(limit, site, 1) == REQUESTS_AT_ONCE * PEER_PART
+    assert passed(limit, ["2001:db8:0:1::1"] * 1000, 1) == REQUESTS_AT_ONCE * PEER_PART
+
+
 def test_bytes_count_as_well() -> None:
     limit = QuarantineLimit()
     assert passed(limit, ["p"] * 100, 1024 * 1024) == BYTES_AT_ONCE * PEER_PART / 1024 / 1024

@@ -2,6 +2,7 @@
 
 Requests that fail the proof come from anybody. Each source and each of its peers has a rate in requests and in bytes, so
 that junk does not take the writer's time from genuine requests. What exceeds it is refused all the same, and counted.
+A peer is one IPv4 address, or one /64 of IPv6 (`proxies.shared_by`).
 """
 
 from collections import OrderedDict
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 from hookseal.clock import Instant
 from hookseal.model import SourceId
+from hookseal.receive.proxies import shared_by
 
 REQUESTS_PER_S, REQUESTS_AT_ONCE = 20.0, 200.0
 BYTES_PER_S, BYTES_AT_ONCE = 2.0 * 1024 * 1024, 16.0 * 1024 * 1024
@@ -46,7 +48,7 @@ class QuarantineLimit:
 
     def take(self, source: SourceId, remote: str | None, size: int, now: Instant) -> bool:
         """Return whether one more request of `size` bytes may go to the quarantine; it is counted then."""
-        buckets = [self._bucket((source, ""), 1.0, now), self._bucket((source, remote), PEER_PART, now)]
+        buckets = [self._bucket((source, ""), 1.0, now), self._bucket((source, shared_by(remote)), PEER_PART, now)]
         # A list, not a generator: both buckets are refilled whatever the first one says.
         if not all([bucket.has_room(now, size) for bucket in buckets]):  # noqa: C419
             return False
