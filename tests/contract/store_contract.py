@@ -155,10 +155,12 @@ async def accept(store: Store, *events: NewEvent, **given: Any) -> Sequence[Stor
     return await store.accept(new_request(*events, **given))
 
 
-async def planned(store: Store, number: int, endpoint: EndpointId = CORE, due_at: Instant = NOW) -> DeliveryId:
-    """Store one event with one delivery."""
+async def planned(
+    store: Store, number: int, endpoint: EndpointId = CORE, due_at: Instant = NOW, **given: Any
+) -> DeliveryId:
+    """Store one event with one delivery. given: of its request."""
     delivery = new_delivery(endpoint, due_at)
-    await accept(store, new_event(number, deliveries=(delivery,)))
+    await accept(store, new_event(number, deliveries=(delivery,)), **given)
     return delivery.id
 
 

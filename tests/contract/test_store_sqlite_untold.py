@@ -80,3 +80,32 @@ async def test_a_delivery_is_due_again_when_its_event_could_not_be_read_after_th
         with pytest.raises(StoreUnavailable):
             await claim(store)
     assert await again(store) == [(delivery, 0)]
+
+
+async def test_all_of_a_claim_is_due_again_if_its_caller_gives_up_while_a_part_of_it_is_released(
+    store: SqliteStore,
+) -> None:
+    """A claim releases what is beyond its bound on bytes, after it has read the rest."""
+    body = bytes(5 * 1024 * 1024)  # small when compressed: the bound counts decrypted bytes
+    deliveries = [await planned(store, number, body=body) for number in range(1, 6)]
+    loop, written = asyncio.get_running_loop(), 0
+
+    def listener(step: Step) -> None:
+        nonlocal written
+        written += step is Step.WRITE_BEGUN
+        if step is Step.COMMITTING and written == 2:
+            loop.call_soon_threadsafe(asking.cancel)
+
+    asking = asyncio.ensure_future(claim(store))
+    leave = probe.listen(listener)
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    finally:
+        leave()
+    await store.release({}, NOW)
+    await store.void_leases(NOW)
+    due: list[tuple[DeliveryId, int]] = []
+    while some := await claim(store):
+        due += [(one.id, one.losses) for one in some]
+    assert sorted(due) == sorted((delivery, 0) for delivery in deliveries)

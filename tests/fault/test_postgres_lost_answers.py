@@ -123,6 +123,35 @@ async def test_a_delivery_born_leased_is_due_again_when_whoever_stored_it_has_gi
     assert untouched(delivery.id, await claimed_again(store))
 
 
+async def test_all_of_a_claim_is_due_again_if_its_caller_gives_up_while_a_part_of_it_is_released(
+    store: PostgresStore,
+) -> None:
+    """A claim releases what is beyond its bound on bytes, after it has read the rest."""
+    body = bytes(5 * 1024 * 1024)  # small when compressed: the bound counts decrypted bytes
+    deliveries = [await planned(store, number, body=body) for number in range(1, 6)]
+    written = 0
+
+    def listener(step: Step) -> None:
+        nonlocal written
+        written += step is Step.WRITE_BEGUN
+        if step is Step.COMMITTING and written == 2:
+            asking.cancel()
+
+    asking = asyncio.ensure_future(claim(store))
+    leave = probe.listen(listener)
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    finally:
+        leave()
+    due: dict[DeliveryId, int] = {}
+    async with asyncio.timeout(LOST_S):
+        while len(due) < len(deliveries):
+            due |= {one.id: one.losses for one in await claim(store)}
+            await asyncio.sleep(0.02)
+    assert due == dict.fromkeys(deliveries, 0)
+
+
 async def test_a_lease_that_is_held_is_not_given_back_for_one_that_was_lost(store: PostgresStore, wire: Wire) -> None:
     """Two deliveries, one of them lost with its answer; the other stays with its holder."""
     kept = born_leased()

@@ -273,11 +273,15 @@ class PostgresStore:
         if not leased:
             return []
         try:
-            order = [one.event for one in in_turns(leased)]
-            events = await self._readers.read(self._reading.events_of, order)
+            return await self._opened(leased, now)
         except BaseException:
+            # The caller does not know of these leases. Those that were released or ended meanwhile stay as they are.
             self._adrift.note({one.id: one.lease for one in leased})
             raise
+
+    async def _opened(self, leased: Sequence[Leased], now: Instant) -> Sequence[Claimed]:
+        order = [one.event for one in in_turns(leased)]
+        events = await self._readers.read(self._reading.events_of, order)
         unopened = {one.id: one.lease for one in leased if one.event not in events}
         if unopened:
             # Awaited, so that the engine finds them due when it asks for the next due time.
