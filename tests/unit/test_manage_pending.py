@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -167,4 +168,26 @@ async def test_many_deliveries_end_in_slices(tmp_path: Path) -> None:
     await retention.sweep()
     assert (await scene.store.counts()).pending == {}
     assert len(scene.watch.endings) == len(set(scene.watch.endings)) == 1100
+    await scene.store.close()
+
+
+async def test_an_endpoint_that_is_called_again_during_a_sweep_keeps_what_has_not_ended(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    await scene.store.open()
+    for number in range(1100):
+        await scene.receive(number, GONE)
+    scene.clock.advance(31 * DAY_S)
+    retention = scene.restarted()
+    await retention.sweep()
+    scene.clock.advance(3600)
+    ended = scene.watch.ended
+
+    def admit(*arguments: Any) -> None:
+        ended(*arguments)
+        scene.called.add(GONE)
+
+    scene.watch.ended = admit  # type: ignore[method-assign]
+    await retention.sweep()
+    assert len(scene.watch.endings) == 500, "one slice"
+    assert (await scene.store.counts()).pending == {GONE: 600}
     await scene.store.close()

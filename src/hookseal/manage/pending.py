@@ -67,7 +67,9 @@ class PendingExpiry:
         ]
 
     async def end_some(self, endpoint: EndpointId, now: Instant) -> bool:
-        """End one slice of an endpoint's deliveries. False if none is left."""
+        """End one slice of an endpoint's deliveries. False if none is left, or if the endpoint is called again."""
+        if endpoint in self._called():
+            return False
         ended = await self._store.expire_pending(endpoint, self._before(now), now, _SLICE)
         for delivery in ended:
             self._observer.ended(endpoint, delivery, DeliveryState.DEAD, AttemptReason.PENDING_EXPIRED.value)
