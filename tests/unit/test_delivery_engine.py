@@ -408,3 +408,17 @@ async def test_ids_and_leases_come_from_the_randomness_that_is_handed_in(tmp_pat
         [planned] = b.plan()
         assert planned.id.endswith("b" + "f" * 15)
         assert planned.lease == 2**63 - 1
+
+
+async def test_large_bodies_of_some_endpoints_hold_up_no_other_endpoint(tmp_path: Path) -> None:
+    """One claim brings 16 MiB of requests: here the first requests of four endpoints."""
+    ends = [endpoint(f"e{number}", types=(f"t{number}",)) for number in range(5)]
+    async with bench(tmp_path, *ends, start=False) as b:
+        for _ in range(6):
+            for number in range(5):
+                await b.receive([f"t{number}"], bytes(5 * 1024 * 1024))
+        await b.engine.start()
+        order = [told.endpoint for told in await b.watch.told(30)]
+        last = EndpointId("e4")
+        assert order.index(last) < 12, "the last endpoint waited until the others had nothing left"
+        assert order[:20].count(last) >= 3

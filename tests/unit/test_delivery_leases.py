@@ -7,7 +7,7 @@ one process, and a result under a lost lease changes nothing.
 import asyncio
 from pathlib import Path
 
-from delivery_parts import Bench, Watch, bench, endpoint, later, make_engine, soon
+from delivery_parts import SOURCE, TYPE, Bench, Watch, bench, endpoint, later, make_engine, soon, stored_event
 
 from hookseal.clock import plus
 from hookseal.destinations.port import Answered, Parcel, Sent
@@ -220,3 +220,21 @@ async def test_a_recorded_try_clears_a_delivery_of_an_earlier_loss(tmp_path: Pat
         await b.engine.start()
         assert len(await b.run_dry(delivery)) == 10
         assert (await b.row(delivery)).last_reason == "http_500"
+
+
+async def test_a_delivery_that_was_claimed_before_it_was_handed_over_is_sent_once(tmp_path: Path) -> None:
+    """The process stands still between the commit and the hand-over for longer than the lease lasts."""
+    async with bench(tmp_path) as b:
+        new = b.request()
+        [event], [stored] = new.events, await b.store.accept(new)
+        b.receiver.gate.clear()
+        await b.pass_time(lambda: b.receiver.inside == 1, 10)
+        b.engine.stored(stored_event(new, event, stored.sequence), event.deliveries)
+        await b.still()
+        b.receiver.gate.set()
+        await b.watch.told()
+        await b.still()
+        assert [parcel.delivery for _, parcel in b.receiver.came] == [event.deliveries[0].id]
+        # No place stays taken. The queue is careful after a loss, so that it has 16 places.
+        planned = b.engine.plan(SOURCE, [TYPE] * 17)
+        assert [one.lease is not None for (one,) in planned] == [True] * 16 + [False]

@@ -112,6 +112,7 @@ class Engine:
         self._busy = 0
         """Claims under way, and calls whose results are not recorded."""
         self._calm = asyncio.Event()
+        self._claims = 0
         self._asleep_until: Instant | None = None
         self._renewed, self._least_ahead_s = clock.monotonic(), to_unix(clock.now()) - clock.monotonic()
         """When leases were renewed, and the least by which the wall clock was ahead of the monotonic one since."""
@@ -173,6 +174,10 @@ class Engine:
             lane.give_place_back()
             if not lane.is_open:
                 continue  # its consent ended while the event was being stored: the lease lapses
+            if delivery.id in self._held:
+                # The lease ended before this call: the process stood still, or the wall clock was set. This process has
+                # claimed the delivery since. The place of a second entry would never be free again.
+                continue
             self._take(_claim(delivery, delivery.lease, event), lane, delivery.lease_until)
             self._feed(lane)
 
@@ -316,6 +321,7 @@ class Engine:
         if asked:
             for endpoint in asked:
                 self._lanes[endpoint].more = False  # before the claim: what is told meanwhile sets it again
+            self._claims += 1
             self._busy += 1
             try:
                 claimed = await self._store.claim_due(asked, now, plus(now, LEASE_S))
@@ -349,9 +355,14 @@ class Engine:
         """How many to claim for each lane that wants any; the share of each is the same, whatever the others' backlog."""
         if self._isolation.is_active:
             return {}
-        hungry = {endpoint: appetite for endpoint, lane in self._lanes.items() if (appetite := lane.appetite)}
-        share = max(CLAIM_MOST // len(hungry), 1) if hungry else 0
-        return {endpoint: min(appetite, share) for endpoint, appetite in hungry.items()}
+        hungry = [(endpoint, appetite) for endpoint, lane in self._lanes.items() if (appetite := lane.appetite)]
+        if not hungry:
+            return {}
+        share = max(CLAIM_MOST // len(hungry), 1)
+        # Each claim begins with another endpoint. A claim is bounded by bytes: large bodies of the first endpoints can use
+        # all of it, and the last ones then get nothing.
+        first = self._claims % len(hungry)
+        return {endpoint: min(appetite, share) for endpoint, appetite in hungry[first:] + hungry[:first]}
 
     async def _taken(self, claimed: Sequence[Claimed], asked: Mapping[EndpointId, int], until: Instant) -> None:
         brought = dict.fromkeys(asked, 0)
