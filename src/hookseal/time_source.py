@@ -9,7 +9,9 @@ claim outside the interval by more than `TOLERANCE_S` contradicts the evidence. 
 
     release date, 4       the wall clock shows a time before this release was made: certainly wrong.
     database, key set, 2  strong: one source is sufficient to doubt the wall clock.
-    endpoint, 1           weak: two different hosts must show the same time. Only the newest answer of a host counts.
+    endpoint, 1           weak: two different hosts must show the same time. Only the newest answer of a host counts. The
+                          owners of endpoints choose what their hosts show. Endpoints without a strong source therefore
+                          cause a doubt only, and never correct the time.
     newest receipt        the newest time that this store was written at is later than the wall clock. The clock is wrong
                           now, or it was wrong then. It counts for `DOUBT_S`, and for `NOT_READY_S` as a contradiction, or
                           until other evidence confirms the clock.
@@ -21,8 +23,8 @@ because it reads the same clock. Confirmation needs a weight of `STRONG` from ot
 
 States:
 - `TRUSTED`.
-- `DOUBTED`: the clock was set, or strong evidence contradicts it and equally strong evidence confirms it. Refusals for
-  reasons of time are 503, retention rests.
+- `DOUBTED`: the clock was set, only endpoints contradict it, or strong evidence contradicts it and equally strong evidence
+  confirms it. Refusals for reasons of time are 503, retention rests.
 - `CONTRADICTED`: the same, and the node is not ready.
 
 A step of the wall clock: the doubt lasts for `SETTLE_S` at least. If the step is larger than the tolerance, it lasts until
@@ -35,7 +37,7 @@ No evidence: the wall clock is trusted after it has run evenly for `SETTLE_S`. E
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from hookseal.clock import Clock, Instant, plus, seconds_between, to_unix
@@ -58,7 +60,8 @@ AWAITED_S = 10.0
 FAR_S = 86_400.0
 STRONG = 2
 COMPARED_S = 600.0
-_MOST_HOSTS = 256
+_MOST_ENDPOINTS = 64
+"""Endpoint hosts whose time is kept. All of them are compared at each request during a doubt."""
 
 
 class Evidence(StrEnum):
@@ -269,10 +272,11 @@ class TimeSource:
             self._independent.add(key)
         shown.is_local = is_local and key not in self._independent
         self._shown[key] = shown
-        if len(self._shown) > _MOST_HOSTS:
-            oldest = next(iter(self._shown))
-            del self._shown[oldest]
-            self._independent.discard(oldest)
+        # Endpoint hosts displace each other only. The strong sources are few, and answer less often.
+        endpoints = [each for each in self._shown if each[0] is Evidence.ENDPOINT] if kind is Evidence.ENDPOINT else []
+        if len(endpoints) > _MOST_ENDPOINTS:
+            del self._shown[endpoints[0]]
+            self._independent.discard(endpoints[0])
         self._judge(self._claimed_s(), self._clock.monotonic())
 
     def stored(self, newest: Instant) -> None:
@@ -321,10 +325,11 @@ class TimeSource:
         is_confirmed = confirming >= STRONG and against is None
         shown_s = claimed_s if against is None else against[1]
         earliest_s = min(shown_s - claimed_s, 0.0)
+        is_strong = against is not None and WEIGHTS[against[2]] >= STRONG
         if self._compare and claimed_s + monotonic + TOLERANCE_S < to_unix(self._not_before):
-            known_s = self._least_known_s() if against is None else shown_s
+            known_s = shown_s if is_strong else self._least_known_s()
             return Judgement(trust=Trust.CONTRADICTED, cause=Evidence.RELEASE, correction_s=known_s - claimed_s)
-        if against is not None:
+        if against is not None and is_strong:
             weight, _, cause = against
             if weight > confirming:
                 correction_s = shown_s - claimed_s
@@ -332,6 +337,16 @@ class TimeSource:
                     trust=Trust.CONTRADICTED, cause=cause, correction_s=correction_s, earliest_s=earliest_s
                 )
             return Judgement(trust=Trust.DOUBTED, cause=cause, earliest_s=earliest_s)
+        judgement = self._by_own_traces(claimed_s, monotonic, is_confirmed)
+        if against is None:
+            return judgement
+        # Endpoints weaken what follows without them. They never replace a correction, and never make the node not ready.
+        if judgement.trust is Trust.TRUSTED:
+            return Judgement(trust=Trust.DOUBTED, cause=against[2], earliest_s=earliest_s)
+        return replace(judgement, earliest_s=min(judgement.earliest_s, earliest_s))
+
+    def _by_own_traces(self, claimed_s: float, monotonic: float, is_confirmed: bool) -> Judgement:
+        """Return what follows from the store and from steps of the wall clock."""
         behind_s = self._behind_receipt_s(claimed_s, monotonic)
         if behind_s > TOLERANCE_S and not is_confirmed:
             correction_s = behind_s if behind_s > FAR_S else 0.0
@@ -346,7 +361,10 @@ class TimeSource:
         return released_s if self._receipt is None else max(released_s, to_unix(self._receipt[0]) - self._receipt[1])
 
     def _against(self, claimed_s: float) -> tuple[int, float, Evidence] | None:
-        """The heaviest agreement of clocks that contradict ours: weight, middle, strongest kind. None if it is weak."""
+        """Return the heaviest agreement of clocks that contradict ours: weight, middle, kind. None if it is weak.
+
+        A group that a strong clock leads is preferred to one of endpoints, however many they are.
+        """
         others = [
             (shown.middle_s, WEIGHTS[kind], kind)
             for (kind, _), shown in self._shown.items()
@@ -355,8 +373,7 @@ class TimeSource:
         best: tuple[int, float, Evidence] | None = None
         for middle_s, own_weight, kind in others:
             weight = sum(weight for other_s, weight, _ in others if abs(other_s - middle_s) <= TOLERANCE_S)
-            # Of equal weights, the group that a strong clock leads.
-            if weight >= STRONG and (best is None or (weight, own_weight) > (best[0], WEIGHTS[best[2]])):
+            if weight >= STRONG and (best is None or (own_weight, weight) > (WEIGHTS[best[2]], best[0])):
                 best = (weight, middle_s, kind)
         return best
 

@@ -75,9 +75,45 @@ def test_endpoints_count_where_two_hosts_agree() -> None:
     show(source, wall, Evidence.ENDPOINT, "b", -5 * HOUR)
     assert trust_of(source) is Trust.TRUSTED, "another wrong time"
     show(source, wall, Evidence.ENDPOINT, "c", HOUR)
-    assert trust_of(source) is Trust.CONTRADICTED
+    assert (trust_of(source), source.judgement.cause) == (Trust.DOUBTED, Evidence.ENDPOINT)
     show(source, wall, Evidence.ENDPOINT, "c")
     assert trust_of(source) is Trust.TRUSTED, "only the newest answer counts"
+
+
+@pytest.mark.parametrize("by_s", [-30 * 365 * DAY, -HOUR, HOUR, 500 * DAY])
+def test_endpoints_alone_stop_no_node_and_move_no_time_of_receipt(by_s: float) -> None:
+    """The owners of endpoints choose what their hosts show, and may have many hosts."""
+    wall = Wall()
+    source = TimeSource(wall)
+    show(source, wall, Evidence.DATABASE)
+    for host in range(10):
+        show(source, wall, Evidence.ENDPOINT, str(host), by_s)
+    assert trust_of(source) is Trust.DOUBTED
+    assert source.now() == wall.now()
+    show(source, wall, Evidence.DATABASE, by_s=by_s)
+    assert (trust_of(source), source.judgement.cause) == (Trust.CONTRADICTED, Evidence.DATABASE)
+    assert abs(source.now() - plus(wall.true, by_s)) <= 1_000_000
+
+
+def test_endpoints_replace_no_correction_that_keeps_data_from_looking_old() -> None:
+    wall = Wall()
+    source = TimeSource(wall)
+    wall.ahead_s = -2 * DAY
+    assert (trust_of(source), source.judgement.cause) == (Trust.DOUBTED, Evidence.STEP)
+    for host in ("a", "b"):
+        show(source, wall, Evidence.ENDPOINT, host)
+    assert source.now() == wall.true
+    wall.passed_s += DOUBT_S
+    assert (trust_of(source), source.judgement.cause) == (Trust.DOUBTED, Evidence.ENDPOINT)
+
+
+def test_many_endpoint_hosts_displace_no_strong_evidence() -> None:
+    wall = Wall()
+    source = TimeSource(wall)
+    show(source, wall, Evidence.KEY_SET, by_s=HOUR)
+    for host in range(1000):
+        show(source, wall, Evidence.ENDPOINT, str(host), local=True)
+    assert (trust_of(source), source.judgement.cause) == (Trust.CONTRADICTED, Evidence.KEY_SET)
 
 
 def test_strong_clocks_that_disagree_are_a_doubt_and_the_node_stays_ready() -> None:
