@@ -182,8 +182,29 @@ class _Way:
     lost: int = 0
 
 
+class _Exclusive:
+    """Lock that its own thread can enter again. It returns False then, and the caller leaves what it guards alone.
+
+    A garbage collection can run anywhere, and call `_unraisable` or the handler of asyncio for a failed task. Both log.
+    With a plain lock that thread would wait for itself for ever, and all threads that log would wait for it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._depth = 0
+
+    def __enter__(self) -> bool:
+        self._lock.acquire()
+        self._depth += 1
+        return self._depth == 1
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        self._lock.release()
+
+
 _way = _Way()
-_lock = threading.Lock()
+_lock = _Exclusive()
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -211,8 +232,8 @@ def would_write(kind: Kind) -> bool:
     if _LEVELS[kind[1][1]] < _way.level:
         return False
     now = _way.clock.monotonic()
-    with _lock:
-        return _way.limit.would_admit(kind, now)
+    with _lock as is_first:
+        return is_first and _way.limit.would_admit(kind, now)
 
 
 def configure(
@@ -297,7 +318,10 @@ def _limit_repeats(logger: Any, method: str, line: EventDict) -> EventDict:
     if isinstance(error := line.get("exc_info"), BaseException):
         kind += (("error_type", _type_name(type(error))),)
     now = _way.clock.monotonic()
-    with _lock:
+    with _lock as is_first:
+        if not is_first:
+            _way.lost += 1
+            raise structlog.DropEvent
         ended = _way.limit.ended(now)
         admitted = _way.limit.admit(kind, now)
     _write_left_out(ended)
@@ -308,8 +332,8 @@ def _limit_repeats(logger: Any, method: str, line: EventDict) -> EventDict:
 
 def write_left_out() -> None:
     """Write how many lines were left out so far: for the end of a process."""
-    with _lock:
-        ended = _way.limit.end_all()
+    with _lock as is_first:
+        ended = _way.limit.end_all() if is_first else []
     _write_left_out(ended)
 
 
@@ -399,8 +423,8 @@ def _write(logger: Any, method: str, line: EventDict) -> EventDict:
     render = structlog.processors.JSONRenderer() if _way.as_json else _for_people
     stream = _way.stream or sys.stderr
     try:
-        with _lock:
-            if not _can_take_a_line(stream):
+        with _lock as is_first:
+            if not is_first or not _can_take_a_line(stream):
                 _way.lost += 1
                 raise structlog.DropEvent
             if _way.lost:

@@ -1,5 +1,6 @@
 """Lines that repeat are written a few times and then counted; a pipe that nobody reads holds nobody up."""
 
+import gc
 import io
 import json
 import os
@@ -158,3 +159,40 @@ def test_asking_first_says_no_below_the_level() -> None:
         assert not would_write(kind_of("hookseal.test", "info", "accepted", source="idenfy"))
     finally:
         undo()
+
+
+class _FailsAtItsEnd:
+    def __init__(self) -> None:
+        self.itself = self  # only the garbage collector ends it
+
+    def __del__(self) -> None:
+        raise ValueError
+
+
+class _CollectsOnce(io.StringIO):
+    """A garbage collection that runs while a line is written."""
+
+    is_done = False
+
+    def write(self, text: str) -> int:
+        if not self.is_done:
+            self.is_done = True
+            _FailsAtItsEnd()
+            gc.collect()
+        return super().write(text)
+
+
+def test_a_line_of_the_garbage_collector_inside_of_another_line_is_counted_and_blocks_nothing() -> None:
+    stream = _CollectsOnce()
+
+    def write_lines() -> None:
+        log.info("first")
+        log.info("second")
+
+    with logging_to(stream, GivenClock(START)):
+        thread = threading.Thread(target=write_lines, daemon=True)
+        thread.start()
+        thread.join(HANG_S)
+        assert not thread.is_alive()
+    first, second = rows(stream)
+    assert (first["event"], second["event"], second["lost"]) == ("first", "second", 1)
