@@ -79,5 +79,4 @@ class TestPostgresRotation(RotationContract):
 
     async def reopened_after_a_crash(self, stores: Stores, store: Store) -> Store:
         assert isinstance(stores, PostgresStores)
-        await stores.close(await stores.after_a_crash(store))
-        return await stores.open(BOTH, database=stores._databases[-1])
+        return await stores.after_a_crash(store, BOTH)

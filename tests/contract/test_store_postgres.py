@@ -42,13 +42,13 @@ class PostgresStores:
         self._open.append(store)
         return store
 
-    async def after_a_crash(self, store: Store) -> PostgresStore:
-        """What is committed at this moment, in a database of its own."""
+    async def after_a_crash(self, store: Store, keyring: Keyring = KEYRING) -> PostgresStore:
+        """Return a store with what is committed at this moment, in a database of its own."""
         copy = await self.server.new_database()
         self._databases.append(copy)
         await self.close(await self.open(database=copy))  # makes the schema
         await self._copy_to(copy)
-        return await self.open(database=copy)
+        return await self.open(keyring, database=copy)
 
     async def _copy_to(self, copy: str) -> None:
         source = await asyncpg.connect(self.server.url_of(self.database))

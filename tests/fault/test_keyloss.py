@@ -8,6 +8,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import apsw
 import pytest
@@ -108,13 +109,14 @@ async def test_one_damaged_event_is_dead_and_told_and_the_others_go_on(tmp_path:
         node, clients = Node(config), Clients(12)
         assert await node.start()
         await asyncio.wait_for(clients.run(node.url, 4, until_acked=EVENTS), BOUND_S)
+        subjects = {row["id"]: row["subject"] for row in await pages(node.url, "/api/v1/events")}
         await node.kill()
-        damaged = damage_one(tmp_path / "hookseal.db")
+        damaged = subjects[damage_one(tmp_path / "hookseal.db")]
         config.write_text(configuration(receiver.url) + retry)
         assert await node.start()
         await asyncio.wait_for(drained(node.url), BOUND_S)
         rows = await pages(node.url, "/api/v1/deliveries")
-        assert [row["last_reason"] for row in rows if row["state"] == "dead"] == ["config_error"]
+        assert [row["last_reason"] for row in rows if row["state"] == "dead"] == ["seal_broken"]
         assert sum(row["state"] == "delivered" for row in rows) == len(rows) - 1
         assert clients.acked - receiver.got.keys() == {damaged}
         await reading_tells(node, damaged)
@@ -127,15 +129,15 @@ async def test_one_damaged_event_is_dead_and_told_and_the_others_go_on(tmp_path:
 
 
 def damage_one(store: Path) -> str:
-    """Change one byte of one sealed body; the event's subject."""
+    """Change one byte of one sealed body; return the event's id."""
     connection = apsw.Connection(str(store))
-    [(subject, request, sealed)] = connection.execute(
-        "SELECT e.subject, b.request, b.sealed FROM events e JOIN bodies b ON b.request = e.request LIMIT 1 OFFSET 50"
+    [(event, request, sealed)] = connection.execute(
+        "SELECT e.id, b.request, b.sealed FROM events e JOIN bodies b ON b.request = e.request LIMIT 1 OFFSET 50"
     ).fetchall()
     broken = sealed[:-1] + bytes([sealed[-1] ^ 1])
     connection.execute("UPDATE bodies SET sealed = ? WHERE request = ?", (broken, request))
     connection.close()
-    return str(subject)
+    return str(UUID(bytes=event))
 
 
 async def reading_tells(node: Node, subject: str) -> None:

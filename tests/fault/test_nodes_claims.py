@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import tiers
@@ -24,9 +25,11 @@ from hookseal.clock import SystemClock
 from hookseal.ids import new_event_id
 from hookseal.model import SourceId
 from hookseal.probe import Step
-from hookseal.sealing import Keyring
+from hookseal.sealing import Keyring, Sealer
+from hookseal.store.event_seal import SECRET_NAME, SECRET_SHELF, EventSealer
 from hookseal.store.port import NewEvent, NewRequest
 from hookseal.store.postgres import PostgresStore
+from hookseal.store.rows import kept_label
 
 __all__ = ["place", "server"]
 pytestmark = pytest.mark.fault
@@ -60,15 +63,16 @@ NOTE_LEASES = (
 OVERLAPPING = "SELECT count(*) FROM public.leases WHERE before IS NOT NULL AND until > at"
 """A lease that was given while another one had time left."""
 SEED = """
-INSERT INTO hookseal.deliveries (id, event, endpoint, state, created_at, due_at)
-SELECT gen_random_uuid(), (SELECT id FROM hookseal.events), 'core', 'pending', 0, number FROM generate_series(1, $1) number
+INSERT INTO hookseal.deliveries (id, event, endpoint, state, created_at, due_at, seal)
+SELECT given.id, $1, 'core', 'pending', 0, given.number, given.seal
+FROM unnest($2::uuid[], $3::bytea[]) WITH ORDINALITY AS given (id, seal, number)
 """
 
 
 async def test_no_delivery_is_claimed_by_two_processes(place: Path, server: PostgresServer) -> None:
     began = time.monotonic()
     await one_event(server)
-    await run_sql(server, SEED, DELIVERIES)
+    await add_deliveries(server, DELIVERIES)
     for statement in NOTE_LEASES:
         await run_sql(server, statement)
     logs = [place / f"claims-{number}" for number in range(PROCESSES)]
@@ -107,6 +111,16 @@ async def one_event(server: PostgresServer) -> None:
     event = NewEvent(id=new_event_id(now), item=0, type="other", dedupe_key=bytes(32), content=bytes(32))
     await store.accept(NewRequest(source=SourceId("idenfy"), received_at=now, headers=(), body=b"{}", events=(event,)))
     await store.close()
+
+
+async def add_deliveries(server: PostgresServer, count: int) -> None:
+    """Add deliveries of the one event, each bound to it as the store does."""
+    [(event,)] = await run_sql(server, "SELECT id FROM hookseal.events")
+    [(secret,)] = await run_sql(server, "SELECT sealed FROM hookseal.kept WHERE shelf = $1", SECRET_SHELF)
+    sealer = EventSealer()
+    sealer.use(Sealer(Keyring.parse(KEYRING)).unseal(secret, kept_label(SECRET_SHELF, SECRET_NAME)))
+    ids = [uuid4() for _ in range(count)]
+    await run_sql(server, SEED, event, ids, [sealer.delivery_seal(id.bytes, event.bytes, "core") for id in ids])
 
 
 # --- results that come too late ---
