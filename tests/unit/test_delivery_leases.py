@@ -13,7 +13,8 @@ from hookseal.clock import plus
 from hookseal.destinations.port import Answered, Parcel, Sent
 from hookseal.model import DeliveryId, DeliveryState, EndpointId
 from hookseal.probe import Step, listen
-from hookseal.store.port import AttemptRow, Result
+from hookseal.steps import Steps
+from hookseal.store.port import AttemptRow, Result, StoredEvent
 
 PENDING, DELIVERED, DEAD, CANCELLED, _ = DeliveryState
 CORE = EndpointId("core")
@@ -69,6 +70,46 @@ async def test_a_try_past_every_deadline_is_cut_off_while_its_lease_holds(tmp_pa
         (told,) = await b.watch.told()
         assert (told.delivery, told.state, told.reason) == (delivery, PENDING, "response_timeout")
         assert b.receiver.inside == 0
+
+
+async def test_time_that_a_large_request_is_prepared_is_no_part_of_the_call(tmp_path: Path) -> None:
+    """Large requests are prepared one at a time. Before, what waited for its turn for 40 s was recorded as a timeout."""
+    prepared = asyncio.Event()
+
+    def read_ahead(_: StoredEvent) -> Steps[None]:
+        while not prepared.is_set():
+            yield
+
+    async with bench(tmp_path, read_ahead=read_ahead) as b:
+        deliveries = [delivery for _ in range(3) for delivery in await b.receive(body=bytes(64 * 1024))]
+        for _ in range(5):
+            await beat(b, deliveries[2])
+        assert b.receiver.came == []
+        prepared.set()
+        assert sorted((one.delivery, one.state) for one in await b.watch.told(3)) == [
+            (delivery, DELIVERED) for delivery in sorted(deliveries)
+        ]
+        for delivery in deliveries:
+            [attempt] = (await b.store.delivery(delivery))[1]
+            assert (attempt.started_at, attempt.duration_ms) == (b.clock.now(), 0)
+
+
+async def test_a_large_request_whose_lease_ended_while_it_was_prepared_is_not_sent_here(tmp_path: Path) -> None:
+    prepared = asyncio.Event()
+
+    def read_ahead(_: StoredEvent) -> Steps[None]:
+        while not prepared.is_set():
+            yield
+
+    async with bench(tmp_path, read_ahead=read_ahead) as b:
+        (delivery,) = await b.receive(body=bytes(64 * 1024))
+        await b.still()
+        await b.store.cancel(delivery, b.clock.now())
+        b.clock.advance(10)
+        await b.still()
+        prepared.set()
+        await b.still()
+        assert b.receiver.came == []
 
 
 async def test_a_delivery_whose_lease_was_lost_while_it_waited_is_not_sent_here(tmp_path: Path) -> None:

@@ -490,11 +490,11 @@ class Engine:
 
     async def _carry(self, one: Try) -> None:
         """One call from its slot to the records of what it carried."""
-        started_at, lane = self._clock.now(), one.lane
+        lane = one.lane
         mine: Sequence[Held] = one.carried
         try:
             try:
-                sent = await self._send(one, started_at)
+                sent = await self._send(one)
             finally:
                 self._tries.discard(one)
                 lane.sending -= 1
@@ -505,7 +505,7 @@ class Engine:
                 mine, apart = (), mine
                 await self._part(lane, apart)
             else:
-                await self._settle(one, sent, started_at)
+                await self._settle(one, sent)
         except Exception as error:  # noqa: BLE001 - a fault of ours with one call; its leases lapse
             self._observer.broke(lane.endpoint.id, "carry", type(error).__name__)
         finally:
@@ -524,7 +524,7 @@ class Engine:
         lane.wait_alone([held for held in apart if not held.gone])
         self._feed(lane)
 
-    async def _settle(self, one: Try, sent: Answered | Failed | Rejected, started_at: Instant) -> None:
+    async def _settle(self, one: Try, sent: Answered | Failed | Rejected) -> None:
         """Record what came of the call for each delivery of it. Those of a batch come due again at the same time."""
         ended_at, seconds = self._clock.now(), self._clock.monotonic() - one.started
         jitter = self._random.random()
@@ -534,7 +534,7 @@ class Engine:
                 held.claim,
                 sent,
                 lease=held.lease,
-                started_at=started_at,
+                started_at=one.started_at,
                 ended_at=ended_at,
                 seconds=seconds,
                 jitter=jitter,
@@ -549,10 +549,12 @@ class Engine:
             self._observer.attempted(held.claim.endpoint, held.claim.id, result.state, result.attempt.reason, seconds)
             self._note_due(result.due_at)
 
-    async def _send(self, one: Try, now: Instant) -> Sent:
+    async def _send(self, one: Try) -> Sent:
         lane = one.lane
         try:
-            await self._prepare(one.carried)
+            if self._read_ahead is not None and not await self._prepare(one, self._read_ahead):
+                return Stopped()
+            now = one.started_at
             parcels = [self._parcel(held) for held in one.carried]
             reach(Step.SENDING)
             if len(parcels) == 1:
@@ -588,17 +590,29 @@ class Engine:
             stored=claim.event,
         )
 
-    async def _prepare(self, carried: Sequence[Held]) -> None:
-        """Read large bodies in steps, one body at a time, so that normalizing their events does not stop the event loop."""
-        if self._read_ahead is None:
-            return
-        for held in carried:
-            if len(held.claim.event.body) >= _LARGE_BYTES:
+    async def _prepare(self, one: Try, read_ahead: ReadAhead) -> bool:
+        """Read large bodies in steps, so that normalizing their events does not stop the event loop.
+
+        Bodies are read one at a time, so this can take longer than the call. Return False if a lease does not cover the
+        call any more.
+        """
+        large = [held for held in one.carried if len(held.claim.event.body) >= _LARGE_BYTES]
+        if not large:
+            return True
+        one.preparing = True
+        try:
+            for held in large:
                 async with self._reading_ahead:
-                    await finish_in_turns(self._read_ahead(held.claim.event))
+                    await finish_in_turns(read_ahead(held.claim.event))
                     # One delivery for each turn of the event loop. Without this, all slots of a queue begin in one turn:
                     # 12 ms of CPU time for 16 slots and items of 350 bytes, in which nothing is received.
                     await asyncio.sleep(0)
+        finally:
+            one.preparing = False
+        # The call begins now: neither its deadline nor the recorded attempt includes the preparation.
+        one.started, one.started_at = self._clock.monotonic(), self._clock.now()
+        least_s = one.lane.endpoint.timeout_s + COVER_S
+        return not any(held.gone or seconds_between(one.started_at, held.until) < least_s for held in one.carried)
 
     def _normalised(self, held: Held) -> Event:
         """The event, made once though it goes to many endpoints."""
@@ -696,7 +710,7 @@ class Engine:
     def _cut_off_overdue(self) -> None:
         limit = self._clock.monotonic() - OVERDUE_S
         for one in self._tries:
-            if one.started <= limit and one.task is not None and not one.overdue:
+            if one.started <= limit and one.task is not None and not one.overdue and not one.preparing:
                 one.overdue = True
                 one.task.cancel()
 

@@ -62,16 +62,19 @@ class Held:
 class Try:
     """One call under way, and what it carries.
 
-    started  monotonic time at which it began.
-    overdue  it has passed every deadline and is being cut off.
+    started, started_at  when it began, by the monotonic clock and by the wall clock.
+    preparing            large requests that it carries are being read; it begins after that.
+    overdue              it has passed every deadline and is being cut off.
     """
 
-    __slots__ = ("carried", "lane", "overdue", "started", "task")
+    __slots__ = ("carried", "lane", "overdue", "preparing", "started", "started_at", "task")
 
-    def __init__(self, lane: "Lane", carried: Sequence[Held], started: float) -> None:
+    def __init__(self, lane: "Lane", carried: Sequence[Held], started: float, started_at: Instant) -> None:
         self.lane = lane
         self.carried = carried
         self.started = started
+        self.started_at = started_at
+        self.preparing = False
         self.overdue = False
         self.task: asyncio.Task[None] | None = None
         for held in carried:
@@ -164,7 +167,7 @@ class Lane:
             self.waiting.popleft()
         self._pace.note(now)
         self.sending += 1
-        return Try(self, together, started)
+        return Try(self, together, started, now)
 
     def wait_alone(self, again: Sequence[Held]) -> None:
         """Put deliveries back to the head of the line, each to be sent by itself."""
