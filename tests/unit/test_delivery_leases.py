@@ -5,9 +5,23 @@ one process, and a result under a lost lease changes nothing.
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from delivery_parts import SOURCE, TYPE, Bench, Watch, bench, endpoint, later, make_engine, soon, stored_event
+from delivery_parts import (
+    SOURCE,
+    TYPE,
+    Bench,
+    CountingStore,
+    Watch,
+    bench,
+    endpoint,
+    later,
+    make_engine,
+    soon,
+    stored_event,
+)
 
 from hookseal.clock import plus
 from hookseal.destinations.port import Answered, Parcel, Sent
@@ -279,3 +293,40 @@ async def test_a_delivery_that_was_claimed_before_it_was_handed_over_is_sent_onc
         # No place stays taken. The queue is careful after a loss, so that it has 16 places.
         planned = b.engine.plan(SOURCE, [TYPE] * 17)
         assert [one.lease is not None for (one,) in planned] == [True] * 16 + [False]
+
+
+class CrossingStore(CountingStore):
+    """A renewal arrives after a release that began later, and is answered before it: as over two connections."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.renewing, self.renewed = asyncio.Event(), asyncio.Event()
+        self.released = asyncio.Event()
+
+    async def renew(self, *arguments: Any) -> Sequence[DeliveryId]:
+        self.renewing.set()
+        await self.released.wait()
+        kept = await super().renew(*arguments)
+        self.renewed.set()
+        return kept
+
+    async def release(self, *arguments: Any) -> None:
+        await super().release(*arguments)
+        self.released.set()
+        await self.renewed.wait()
+        await asyncio.sleep(0)
+
+
+async def test_a_renewal_that_crosses_a_release_ends_well(tmp_path: Path) -> None:
+    async with bench(tmp_path, endpoint(concurrency=1), store_type=CrossingStore) as b:
+        first = await held_up(b)
+        (waiting,) = await b.receive()
+        b.clock.advance(10)
+        await soon(b.store.renewing.wait())
+        await b.engine.reconfigure([], {})
+        await b.still()
+        assert b.watch.broken.empty()
+        row = await b.row(waiting)
+        assert (row.due_at, row.losses) == (b.clock.now(), 0)
+        b.receiver.gate.set()
+        assert [one.delivery for one in await b.watch.told()] == [first]

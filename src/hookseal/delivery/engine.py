@@ -71,8 +71,8 @@ ReadAhead = Callable[[StoredEvent], Steps[None]]
 class Engine:
     """Delivers. All methods belong to one event loop.
 
-    normalise  makes the event of section 6 from what is stored; called once for each event and process, as a rule.
-    read_ahead what `normalise` would do once for each request, in steps.
+    normalise     makes the event of section 6 from what is stored; called once for each event and process, as a rule.
+    read_ahead    does in steps what `normalise` would do once for each request.
     random        for jitter, which needs no secrecy.
     random_bytes  for ids of deliveries and for leases. From the operating system: receivers see the ids.
     """
@@ -153,7 +153,7 @@ class Engine:
 
     def _new(self, lane: Lane, now: Instant) -> NewDelivery:
         endpoint, delivery = lane.endpoint.id, new_delivery_id(now, self._random_bytes)
-        # If older work waits in the store, stand in line behind it. During an isolated attempt nothing else is leased.
+        # If older deliveries wait in the store, this one waits there too. During an isolated attempt nothing else is leased.
         if not self._running or self._isolation.is_active or lane.more or lane.room == 0:
             return NewDelivery(id=delivery, endpoint=endpoint, due_at=now)
         lane.reserved += 1
@@ -223,7 +223,7 @@ class Engine:
 
     @property
     def loops(self) -> Mapping[str, asyncio.Task[None]]:
-        """The tasks that run from `start` to `stop`, by name. Without any of them deliveries come to a halt."""
+        """Return the tasks that run from `start` to `stop`, by name. If one of them ends, deliveries stop."""
         return dict(zip(("claim_loop", "lease_loop", "rate_loop", "suspect_loop"), self._tasks, strict=False))
 
     async def start(self) -> None:
@@ -697,8 +697,10 @@ class Engine:
         self._renewed, self._least_ahead_s = monotonic, to_unix(now) - monotonic
         for delivery, lease in leases.items():
             held = self._held.get(delivery)
-            if held is None or held.lease != lease:
-                continue  # recorded meanwhile, or claimed anew
+            if held is None or held.gone or held.lease != lease:
+                # Recorded, released or claimed again during the renewal. Over two connections a release can commit first;
+                # `_release` then removes the delivery.
+                continue
             if delivery in kept:
                 held.until = until
                 continue
