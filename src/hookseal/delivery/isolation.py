@@ -6,12 +6,13 @@ Theory of operation
 - A delivery with `SUSPECT_LOSSES` (2) losses since its last recorded attempt is a crash suspect. The engine's claims
   leave it out. This loop attempts it alone: no claim, no insert with a lease and no call is started, calls under way
   finish, queued deliveries are released, and only then is the suspect claimed. The store notes in the same transaction
-  that the lease is for an isolated attempt. If the process ends now, this delivery alone has a loss, and an isolated one.
+  that the lease is for an isolated attempt. If the process ends now, this delivery alone has an isolated loss. A delivery
+  that was planned with a lease before the isolation, and is stored during it, is not sent; it has a loss as usual.
 - A suspect that was lost in isolation waits as long as its retry policy waits after a failed attempt.
 - A recorded attempt, successful or not, ends the suspicion: the process survived it.
 - After `ISOLATED_LOSSES_MAX` (10) isolated losses in a row the delivery is dead, reason `worker_lost`. No attempt is
-  recorded: nobody knows what those came to. Ten is the number of attempts of `standard`, so a delivery whose process
-  dies gets as many chances, over as long a time (75 h 35 min), as one whose endpoint fails. If crashes that have another
+  recorded, because the results are unknown. Ten is the number of attempts of `standard`, so a delivery whose process
+  dies gets as many attempts, over as long a time (75 h 35 min), as one whose endpoint fails. If crashes that have another
   cause hit every second isolated attempt, ten in a row have a probability of 0.001.
 - An event that ends the process each time therefore causes 2 + 10 crashes. Its neighbours lose at most their leases in
   the first two.

@@ -53,8 +53,8 @@ def next_attempt_at(
 def wait_after_loss(policy: RetryPolicy, losses: int) -> float:
     """Return how many seconds a crash suspect waits after it was lost in isolation `losses` times, from 1.
 
-    The policy's own waits, without jitter: `standard` 5 s, 5 min, 30 min, ... The last one repeats. A policy that never
-    waits after an attempt, because it makes one only, lends those of `standard`.
+    The policy's own waits, without jitter: `standard` 5 s, 5 min, 30 min, ... The last one repeats. If the
+    policy makes one attempt only and has no waits, those of `standard` are used.
     """
     waits_s = policy.waits_s or POLICIES["standard"].waits_s
     place = min(losses, len(waits_s)) - 1

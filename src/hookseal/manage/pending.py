@@ -1,8 +1,9 @@
 """End deliveries that wait for an endpoint which this gateway does not call, so that their data does not stay for ever.
 
-An endpoint is not called if it is not configured any more, or if it has not consented. Its deliveries stay pending, and
-retention keeps what they need. `pending_days` after they were due they are dead, reason `pending_expired`, and retention
-applies to them. Each retry of an endpoint that is called ends by its schedule, so those are left alone.
+An endpoint is not called if it is not configured any more, if it has not consented, or if this version cannot read its
+registration. Its deliveries stay pending, and retention keeps what they need. `pending_days` after they were due they are
+dead, reason `pending_expired`, and retention applies to them. Each retry of an endpoint that is called ends by its
+schedule, so those are left alone.
 
 Before that the operator is warned: a log line once a day for each such endpoint, and a figure. No delivery ends before
 its endpoint has been on that list of this process for `NOTICE_S` (an hour): a node that has just started, or whose

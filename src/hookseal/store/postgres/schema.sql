@@ -110,7 +110,7 @@ CREATE INDEX dedupe_received ON dedupe (received_at);
 -- `losses` counts leases that ended without a result. `unexplained_losses` counts those since the last recorded attempt:
 -- a delivery with more than one is a crash suspect. `isolated_losses` counts those of them where it was the only delivery
 -- in flight in its process. `due_if_lost` is set during such an attempt: when the delivery is due if that lease is lost.
--- `replayed_as` of a dead delivery: the delivery that a replay made in its place. It needs nobody any more.
+-- `replayed_as` of a dead delivery: the delivery that a replay made in its place. It is not counted as dead any more.
 CREATE TABLE deliveries (
     id uuid PRIMARY KEY,
     event uuid NOT NULL,
