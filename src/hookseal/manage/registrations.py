@@ -145,6 +145,8 @@ class Registrations:
         self._rows: dict[Section, dict[str, Row]] = {section: dict(rows) for section, rows in self._file.items()}
         self._former: dict[SourceId, ProviderId] = {}
         self._in_force = self.current()
+        self._merged_at = clock.now()
+        """The time that `_rows` are of."""
         self._deleted: dict[EndpointId, Instant] = {}
         self._seen: tuple[Mapping[str, bytes | None], ...] = ({}, {}, {})
         self._changing = asyncio.Lock()
@@ -413,7 +415,9 @@ class Registrations:
     async def _follow(self) -> None:
         while True:
             now = self._clock.now()
-            ends = [end for rows in self._written.values() for one in rows.values() if (end := one.next_end(now))]
+            # After the last merge, not after `now`: a secret that ended in between would never end.
+            written = [one for rows in self._written.values() for one in rows.values()]
+            ends = [end for one in written if (end := one.next_end(self._merged_at))]
             ends += [plus(at, SETTLED_S) for at in self._deleted.values()]
             waits = [max(seconds_between(now, end), 0.0) for end in ends]
             must_read = await self._clock.wait(self._news, min(waits) if waits else None)
@@ -477,6 +481,7 @@ class Registrations:
     def _merge(self) -> None:
         """Take the rows as they count at this moment."""
         now, before = self._clock.now(), self._unreadable
+        self._merged_at = now
         unreadable: list[UnreadableRegistration] = []
         shadowed: list[ShadowedRegistration] = []
         for undecoded in self._undecoded:
