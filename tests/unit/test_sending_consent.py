@@ -5,6 +5,7 @@ The asked side is a socket; the store is real; the gate is the engine's seam.
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import pytest
 from delivery_parts import START, endpoint
 from sending_capture import TABLES, Capture, Caught, capturing
 
+from hookseal import probe
 from hookseal.clock import GivenClock
 from hookseal.delivery.endpoint import Endpoint
 from hookseal.destinations.subscriptions import CALLBACK_S, WAITS_S, Callback, State, Subscriptions
@@ -22,6 +24,7 @@ from hookseal.egress.client import GuardedClient
 from hookseal.egress.policy import EgressPolicy
 from hookseal.errors import NotFound
 from hookseal.model import EndpointId
+from hookseal.probe import Step
 from hookseal.sealing import Keyring
 from hookseal.settings import HandshakeSettings
 from hookseal.store.sqlite import SqliteStore
@@ -38,9 +41,11 @@ TOKEN = "a-token-of-the-tests"
 @dataclass
 class Gate:
     open: dict[EndpointId, int | None] = field(default_factory=dict)
+    ever_open: set[EndpointId] = field(default_factory=set)
 
     def admit(self, endpoint: EndpointId, per_minute: int | None) -> None:
         self.open[endpoint] = per_minute
+        self.ever_open.add(endpoint)
 
     async def close(self, endpoint: EndpointId) -> None:
         self.open.pop(endpoint, None)
@@ -229,6 +234,62 @@ async def test_an_endpoint_that_answers_nobody_holds_up_no_other(tmp_path: Path)
             assert made.subscriptions.state(EndpointId("slow")) is State.VALIDATING
             assert made.gate.open == {ID: 100}
         never.set()
+
+
+async def test_an_endpoint_that_is_deleted_while_it_waits_to_be_asked_is_not_found(tmp_path: Path) -> None:
+    """Eight are asked at a time. The ninth was deleted while it waited, and the caller got a KeyError."""
+    answer = asyncio.Event()
+    asked_lines: list[str] = []
+
+    async def hang(caught: Caught) -> None:
+        asked_lines.append(caught.line)
+        await answer.wait()
+
+    async with capturing(lambda one: YES) as capture:
+        capture.before_answer = hang
+        slow = [endpoint(f"slow-{number}", url=capture.url("/slow"), handshake=CONSENT) for number in range(8)]
+        async with asking(tmp_path, *slow) as made:
+            async with asyncio.timeout(20):
+                while len(asked_lines) < len(slow):
+                    await asyncio.sleep(0)
+            await made.subscriptions.reconfigure([*slow, at(capture)])
+            asked = asyncio.create_task(made.subscriptions.ask(ID))
+            await asyncio.sleep(0)
+            await made.subscriptions.reconfigure(slow)
+            answer.set()
+            with pytest.raises(NotFound):
+                await asyncio.wait_for(asked, 20)
+            assert ID not in made.subscriptions.states()
+
+
+async def test_a_consent_that_is_stored_while_the_url_changes_does_not_open_the_gate(tmp_path: Path) -> None:
+    """The receiver at the former URL consented. The URL changed before that was stored, and the gate was opened."""
+    is_answered, is_held, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def hold(step: Step) -> None:
+        if step is Step.WRITE_BEGUN and is_answered.is_set():
+            is_held.set()
+            go_on.wait(20)
+
+    async def note(caught: Caught) -> None:
+        is_answered.set()
+
+    async with capturing(lambda one: YES if one.line.split()[1] == "/former" else (500, [])) as capture:
+        capture.before_answer = note
+        leave = probe.listen(hold)
+        try:
+            async with asking(tmp_path, at(capture, url=capture.url("/former"))) as made:
+                await capture.next()
+                async with asyncio.timeout(20):
+                    while not is_held.is_set():
+                        await asyncio.sleep(0)
+                await made.subscriptions.reconfigure([at(capture, url=capture.url("/latter"))])
+                go_on.set()
+                await capture.next()
+                assert ID not in made.gate.ever_open
+        finally:
+            go_on.set()
+            leave()
 
 
 # --- consent by callback --------------------------------------------------------------------------------------------

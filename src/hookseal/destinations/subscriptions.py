@@ -151,7 +151,7 @@ class Subscriptions:
         await self._look()
         for id in self._endpoints:
             self._known.setdefault(id, self._fresh(id))
-        for id in self._known:
+        for id in list(self._known):
             await self._apply(id)
         self._news.set()
 
@@ -227,7 +227,10 @@ class Subscriptions:
             log.warning("endpoint not asked for consent", endpoint=id, code=error.code)
 
     async def _ask(self, id: EndpointId) -> Subscription:
-        endpoint, before = self._endpoints[id], self._known[id]
+        endpoint = self._endpoints.get(id)
+        if endpoint is None:
+            raise NotFound("the endpoint was deleted meanwhile")
+        before = self._known.get(id) or self._fresh(id)
         if (fault := handshake.problem(endpoint, self._public_url)) is not None:
             return await self._answered(id, before, Consent(status=None, reason="config_error", problem=fault[1]))
         token = self._new_token() if endpoint.handshake.callback else ""
@@ -250,7 +253,7 @@ class Subscriptions:
         if self._endpoints.get(id) is not endpoint:
             raise NotFound("the endpoint was changed meanwhile")
         if token and consent.silent:
-            return self._known[id]  # consent may still come, or has come already
+            return self._known.get(id, asked)  # consent may still come, or has come already
         return await self._answered(id, asked, consent)
 
     async def _answered(self, id: EndpointId, asked: Subscription, consent: Consent) -> Subscription:
@@ -278,7 +281,9 @@ class Subscriptions:
 
     async def _apply(self, id: EndpointId) -> None:
         """Open or shut the gate as the endpoint stands."""
-        one = self._known[id]
+        one = self._known.get(id)
+        if one is None:  # deleted meanwhile
+            return
         if one.state is State.ACTIVE:
             self._gate.admit(id, one.rate_per_min)
         else:
@@ -291,7 +296,9 @@ class Subscriptions:
         self._writes[id] = self._writes.get(id, 0) + 1
         await self._store.keep(SHELF, id, msgspec.json.encode(one))
         self._writes[id] += 1
-        self._known[id] = one
+        # The endpoint may have been changed or deleted meanwhile. A consent for another URL opens nothing.
+        if id in self._endpoints and self._is_of(one, id):
+            self._known[id] = one
 
     async def _look(self) -> None:
         """Read what is kept: by this process before its restart, or by another node."""
@@ -303,7 +310,8 @@ class Subscriptions:
     async def _take_over(self, kept: Mapping[str, bytes | None], writes: Mapping[EndpointId, int]) -> None:
         for id in list(self._endpoints):
             found = _read(kept.get(id))
-            if found is None or found == self._known.get(id) or not self._is_of(found, id):
+            # An endpoint may be deleted while the gate of another one closes.
+            if id not in self._endpoints or found is None or found == self._known.get(id) or not self._is_of(found, id):
                 continue
             if writes.get(id, 0) != self._writes.get(id, 0):
                 continue
