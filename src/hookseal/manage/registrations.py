@@ -524,12 +524,19 @@ class Registrations:
     async def _settle_deleted(self) -> None:
         """Cancel what was planned for deleted endpoints before every node knew that they are no more."""
         now = self._clock.now()
-        for endpoint, at in list(self._deleted.items()):
-            if now >= plus(at, SETTLED_S):
-                is_gone = endpoint not in self._rows[Section.ENDPOINT]
-                if is_gone and self.find_unreadable(Section.ENDPOINT, endpoint) is None:
-                    await self._cancel_deliveries(endpoint)
-                await self._forget_deleted(Section.ENDPOINT, endpoint)
+        due = [endpoint for endpoint, at in self._deleted.items() if now >= plus(at, SETTLED_S)]
+        if not due:
+            return
+        async with self._changing:
+            # Another node may have created an endpoint of the same id: its deliveries must not be cancelled.
+            await self._look_for_others()
+        for endpoint in due:
+            if endpoint not in self._deleted:
+                continue
+            is_gone = endpoint not in self._rows[Section.ENDPOINT]
+            if is_gone and self.find_unreadable(Section.ENDPOINT, endpoint) is None:
+                await self._cancel_deliveries(endpoint)
+            await self._forget_deleted(Section.ENDPOINT, endpoint)
 
     async def _forget_deleted(self, section: Section, id: str) -> None:
         if section is Section.ENDPOINT and id in self._deleted:
