@@ -37,12 +37,17 @@ async def views(gateway: Running) -> dict[str, list[dict[str, Any]]]:
     return {name: (await gateway.get(f"/api/v1/{name}"))["data"] for name in ("events", "quarantine", "deliveries")}
 
 
+REMOVED = {"diagnosis"}
+"""Members of rows that the API returned once. Refused requests had it, always empty."""
+
+
 def assert_same(now: dict[str, list[dict[str, Any]]], before: dict[str, list[dict[str, Any]]]) -> None:
     """Every member that the older version returned has the same value. A newer one may return more members."""
     for name, rows in now.items():
         assert len(rows) == len(before[name])
         for row, old_row in zip(rows, before[name], strict=True):
-            assert {member: row.get(member) for member in old_row} == old_row
+            expected = {member: value for member, value in old_row.items() if member not in REMOVED}
+            assert {member: row.get(member) for member in expected} == expected
 
 
 async def test_old_store_is_read_as_it_was_and_then_keeps_its_meaning(old: OldStore) -> None:
