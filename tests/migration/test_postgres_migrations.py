@@ -10,10 +10,16 @@ import asyncpg
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
+from old_stores import restore
 from postgres_databases import Server, postgres_server  # noqa: F401
 from store_contract import KEYRING, accept, new_event
 
+from hookseal import probe
+from hookseal.probe import Step
+from hookseal.sealing import Keyring
+from hookseal.settings import StoreSettings
 from hookseal.store.migrations import Migration
+from hookseal.store.port import UNREADABLE, EventFilter
 from hookseal.store.postgres import PostgresStore
 from hookseal.store.postgres import migrate as postgres_migrate
 from hookseal.store.postgres.migrate import bring, migrations
@@ -130,3 +136,45 @@ async def test_a_running_node_goes_on_while_another_one_migrates(
         assert (await old.event(stored.event)).row.sequence == number
     await new.close()
     await old.close()
+
+
+_OLD_NODE_STORES = """
+INSERT INTO hookseal.events (id, request, item, siblings, source, sequence, received_at, type, provider_type, provider_id,
+    subject, time, flags, content, conflicts)
+SELECT gen_random_uuid(), request, item, siblings, source, sequence + $1, received_at, type, provider_type, 'id', 'subject',
+    time, flags, content, 0 FROM hookseal.events WHERE sequence = 1 AND source = 'gone'
+"""
+
+
+async def test_what_a_forgotten_old_node_stores_between_two_migrations_stays_readable(
+    postgres_server: Server,  # noqa: F811
+    databases: list[str],
+    tmp_path: Path,
+) -> None:
+    """The operator should have stopped it. What it has acknowledged is kept."""
+    url = postgres_server.url_of(databases[0])
+    keyfile = tmp_path / "hookseal.key"
+    await restore("postgresql", StoreSettings(url=url, keyring=f"file:{keyfile}"), tmp_path)
+    old_node = await asyncpg.connect(url)
+    stored: list[int] = []
+
+    async def store_one(step: Step) -> None:
+        if step is Step.MIGRATED:
+            try:
+                await old_node.execute(_OLD_NODE_STORES, 1000 + len(stored))
+            except asyncpg.UndefinedColumnError:
+                return  # it answers 503 from now on
+            stored.append(1)
+
+    leave = probe.listen(store_one)
+    try:
+        store = PostgresStore(url, Keyring.parse(keyfile.read_text()))
+        await store.open()
+    finally:
+        leave()
+        await old_node.close()
+    page = await store.events(EventFilter(), 100, None)
+    await store.close()
+    assert len(stored) > 2
+    assert len(page.rows) == 5 + len(stored)
+    assert [event.row.id for event in page.rows if UNREADABLE in event.row.flags] == []
