@@ -12,7 +12,7 @@ are written by logger, level, place and exception type only, for the same reason
 
 Lines that repeat are limited (`RepeatLimit`): what fails a thousand times in a second, or is accepted that often, is
 written a few times, and then counted in `left_out`. A line that stderr cannot take now, because a pipe is full, is
-dropped and counted in `lost`: the event loop does not wait for whoever reads the log.
+dropped and counted in `lost`: the event loop does not wait for the reader of the log.
 
 Loggers do not look at structlog's global configuration, so that an application that mounts the gateway keeps its own.
 """
@@ -153,7 +153,7 @@ class RepeatLimit:
         """The kinds whose period is over, with how many lines of it were left out. They begin anew."""
         if not self._periods:
             return []
-        # Periods stand in the order of their start: the first one that lasts ends the search.
+        # Periods are in the order of their start. The first one that has not ended ends the search.
         first = next(iter(self._periods.values()))
         if now - first.started_at < self._period_s and len(self._periods) < self._max_kinds:
             return []
@@ -442,7 +442,7 @@ def _can_take_a_line(stream: TextIO) -> bool:
     try:
         poll = select.poll()
         poll.register(stream.fileno(), select.POLLOUT)
-        # Nothing but "no event" is a full pipe: of an error, such as a reader that is gone, the write itself tells.
+        # Only "no event" means a full pipe. On an error, such as a closed reader, the write itself fails.
         return bool(poll.poll(0))
     except (OSError, ValueError):
         return True  # not a file of the system

@@ -301,7 +301,7 @@ class TimeSource:
 
     def _stepped(self, claimed_s: float, moved_s: float, monotonic: float) -> None:
         for shown in self._shown.values():
-            # After a sleep of the machine the true time is ahead by as much; nobody can tell a sleep from a step here.
+            # After a sleep of the machine the true time is ahead by as much. A sleep and a step look the same here.
             shown.most_s += max(moved_s, 0.0)
         from_s = self._reference_s if self._step is None else self._step.from_s
         self._step = _Step(from_s, monotonic + SETTLE_S, monotonic + DOUBT_S)

@@ -1,10 +1,10 @@
-"""Seals what stands beside the body of an event, whichever the store. Pure, apart from the secret that `use` gives it.
+"""Encrypt and authenticate the columns of an event, for both stores. Pure, apart from the secret that `use` sets.
 
 Theory of operation. A store has one secret of 32 random bytes. It is kept by name, sealed under the keyring, and is never
 changed: the rotation of the keyring moves it to another key. Keys for single purposes are derived from it.
 
 Facts. Subject, provider's type and provider's id are personal data. They are encrypted in `events.facts` with AES-256-GCM.
-What stands in readable columns beside them (`Bound`) is authenticated with them: the event opens only when its source,
+The readable columns (`Bound`) are authenticated with them: the event opens only when its source,
 receipt, request, item, type, outcome, rules, flags and place in the order are those that it was stored with. The request's
 bytes are sealed under the request's id, which is among them. So neither a column nor a body can be exchanged.
 
@@ -15,8 +15,8 @@ A subject that equals the provider's id is stored as `true`: most providers name
 The nonce is made of the event's id, so that no byte is stored for it. Ids are UUIDv7; their last 12 bytes have 74 random bits
 and 16 bits of the time. One key encrypts one event at most once: each `Purpose` has a key of its own.
 
-Subjects are found by `subject_hash`, a keyed hash: equal subjects have equal hashes, and nobody without the secret can tell
-which subject has which hash.
+Subjects are found by `subject_hash`, a keyed hash: equal subjects have equal hashes. Without the secret the subject of
+a hash cannot be found.
 
 Deliveries carry 8 bytes of a keyed hash of their id, event and endpoint. A delivery that was pointed at another event or
 endpoint is not sent. An attacker cannot compute or test these bytes without the secret.

@@ -422,7 +422,7 @@ class Seals:
 
 
 class StoreObserver(Protocol):
-    """Who counts, and who must know that a store no longer works. Names are of our own closed sets."""
+    """Receives the counts of a store, and is notified when a part of it has ended. Names are of closed sets."""
 
     def committed(self, seconds: float) -> None:
         """A transaction was committed; seconds: from its begin to the end of its commit. Called on any thread."""

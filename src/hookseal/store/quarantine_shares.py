@@ -1,4 +1,4 @@
-"""Who gives way when the quarantine is full. Pure.
+"""Select the refused requests to delete when the quarantine is full. Pure.
 
 The source that has most gives way, and of its requests those of the peer that has most. A sender of junk therefore evicts
 its own requests: not those of another source, and not those of another peer of the same source.

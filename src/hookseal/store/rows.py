@@ -42,7 +42,7 @@ def request_label(packed: bytes) -> str:
 
 
 def refusal_label(packed: bytes, source: str, received_at: int, reason: str, held: bool) -> str:
-    """What a refused request is bound to. The source stands last, so that the parts cannot run together."""
+    """What a refused request is bound to. The source is last, so that the parts cannot run together."""
     return f"refusal|{packed.hex()}|{received_at}|{int(held)}|{reason}|{source}"
 
 

@@ -200,7 +200,7 @@ class Writer:
             raise
         finally:
             if not self._closing:
-                # Before the connection is closed, which takes up to 2 s: until then callers would wait for nobody.
+                # Before the connection is closed, which takes up to 2 s: until then callers would wait for a task that has ended.
                 is_first = self._dead is None
                 self._end(reason)
                 if is_first:

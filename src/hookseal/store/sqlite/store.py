@@ -291,7 +291,7 @@ class SqliteStore:
     def _note_end(self, part: str) -> None:
         """On the thread that ends."""
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits any more
                 self._loop.call_soon_threadsafe(self._observer.part_ended, part)
 
     # --- receiving ---
