@@ -155,6 +155,7 @@ ONLY_POSTGRES = {
     "lock_schema, wait_for_schema, has_schema, create_schema": "other nodes and other tables share the database",
     "claim_due": "see above",
     "held_keys": "see `is_held`",
+    "lock_quarantine": "nodes make room at the same time",
     "stored_keys": "SQLite looks in the index of its dedupe keys, part of which is in memory",
     "tables_without_rights": "SQLite has no roles",
     "database_time": "SQLite has no clock but that of this machine",

@@ -92,6 +92,10 @@ class Quarantining:
             await self._make_room(transaction)
 
     async def _make_room(self, transaction: Transaction) -> None:
+        [(is_alone,)] = await transaction.run("lock_quarantine")
+        if not is_alone:
+            self._rows = None  # another transaction makes room; count again with the next request
+            return
         shares = [
             Share((source, peer), rows, size) for source, peer, rows, size in await transaction.run("quarantine_shares")
         ]

@@ -551,6 +551,10 @@ SELECT * FROM unnest(
 )
 ON CONFLICT (hold_key) WHERE hold_key IS NOT NULL DO UPDATE SET held = excluded.held;
 
+-- lock_quarantine --
+-- Whether this transaction alone makes room in the quarantine. Two at once would each delete what both counted.
+SELECT pg_try_advisory_xact_lock(hashtextextended('hookseal.quarantine', 0));
+
 -- drop_share --
 -- Delete the $3 oldest requests of one peer of one source; rows that another node is deleting are left to it.
 DELETE FROM quarantine WHERE id IN (
