@@ -116,14 +116,34 @@ async def test_a_node_listens_again_after_its_connection_was_cut(tmp_path: Path)
         await known(there, "/api/v1/sources/idf")
 
 
+async def stop_notifications(url: str) -> None:
+    [(source,)] = await run_sql(url, "SELECT pg_get_functiondef('hookseal.raise_kv_version'::regproc)")
+    assert "PERFORM pg_notify('hookseal_kv', changed);" in source
+    await run_sql(url, source.replace("PERFORM pg_notify('hookseal_kv', changed);", ""))
+
+
+async def test_a_release_uses_the_secret_that_another_node_has_just_got(tmp_path: Path) -> None:
+    """It was judged with the secrets that the node knew, and stayed refused. The node's clock stands still."""
+    async with store_settings("postgresql", tmp_path) as store:
+        made = settings(tmp_path, store=store)
+        async with api(made) as here, api(made, clock=GivenClock(SystemClock().now())) as there:
+            await stop_notifications(store.url)
+            await here.made("sources", {"id": "idf", "provider": "idenfy", "secrets": [SECRET]})
+            assert (await send(there, "idf", 0, NEWER)).status == 403
+            async with asyncio.timeout(20):
+                while not (rows := (await there("GET", "/api/v1/quarantine")).body["data"]):
+                    await asyncio.sleep(0.01)
+            assert (await here("PATCH", "/api/v1/sources/idf", {"secrets": [NEWER]})).status == 200
+            released = await there("POST", f"/api/v1/quarantine/{rows[0]['id']}/release")
+            assert released.status == 200, released.body
+
+
 async def test_changes_reach_a_node_whose_notifications_do_not(tmp_path: Path) -> None:
     """As behind a pooler that does not pass notifications on. The node's clock stands still until it is advanced."""
     async with store_settings("postgresql", tmp_path) as store:
         made, clock = settings(tmp_path, store=store), GivenClock(SystemClock().now())
         async with api(made) as here, api(made, clock=clock) as there:
-            [(source,)] = await run_sql(store.url, "SELECT pg_get_functiondef('hookseal.raise_kv_version'::regproc)")
-            assert "PERFORM pg_notify('hookseal_kv', changed);" in source
-            await run_sql(store.url, source.replace("PERFORM pg_notify('hookseal_kv', changed);", ""))
+            await stop_notifications(store.url)
             await here.made("sources", {"id": "idf", "provider": "idenfy", "secrets": [SECRET]})
             clock.advance(2)
             await known(there, "/api/v1/sources/idf")

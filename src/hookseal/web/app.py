@@ -49,7 +49,7 @@ from hookseal.manage.tryout import Tryouts
 from hookseal.message import Request
 from hookseal.model import EndpointId, Flag, SourceId
 from hookseal.receive import core, source
-from hookseal.receive.answers import Case, answer
+from hookseal.receive.answers import Answer, Case, answer
 from hookseal.receive.keys import KeySets, Unavailable
 from hookseal.receive.own_events import Publisher
 from hookseal.receive.service import Receiver, Refresh
@@ -585,11 +585,14 @@ class _StoreObserver:
 
 async def release(receiver: Receiver, refusal: Refusal) -> ReleaseOutcome:
     """Judge a quarantined request with today's secrets as of the time it was received; store it when it holds."""
-    source = receiver.sources.get(refusal.source)
-    if source is None and refusal.source in receiver.unreadable:
-        raise CannotDecide("the source's registration cannot be read by this version")
-    if source is None:
-        return SourceGone()
+    # As it is now: another node may have given the source the secret that the request is signed with.
+    source = await receiver.look_up(refusal.source)
+    if isinstance(source, Answer):
+        if source.case is Case.UNKNOWN_SOURCE:
+            return SourceGone()
+        if source.case is Case.SOURCE_UNREADABLE:
+            raise CannotDecide("the source's registration cannot be read by this version")
+        raise CannotDecide("changes of other nodes cannot be read now; try again")
     request = Request(
         method=refusal.method, headers=refusal.headers, body=refusal.body, url=refusal.url, remote=refusal.remote
     )
