@@ -327,7 +327,8 @@ class TimeSource:
         earliest_s = min(shown_s - claimed_s, 0.0)
         is_strong = against is not None and WEIGHTS[against[2]] >= STRONG
         if self._compare and claimed_s + monotonic + TOLERANCE_S < to_unix(self._not_before):
-            known_s = shown_s if is_strong else self._least_known_s()
+            # The clock that contradicts may be wrong as well. A receipt stored as too old would be deleted early.
+            known_s = max(shown_s, self._released_s) if is_strong else self._least_known_s()
             return Judgement(trust=Trust.CONTRADICTED, cause=Evidence.RELEASE, correction_s=known_s - claimed_s)
         if against is not None and is_strong:
             weight, _, cause = against
@@ -357,8 +358,14 @@ class TimeSource:
 
     def _least_known_s(self) -> float:
         """What the clock should claim at least: by the release date and the newest receipt."""
-        released_s = to_unix(self._not_before) - self._began_at
-        return released_s if self._receipt is None else max(released_s, to_unix(self._receipt[0]) - self._receipt[1])
+        if self._receipt is None:
+            return self._released_s
+        return max(self._released_s, to_unix(self._receipt[0]) - self._receipt[1])
+
+    @property
+    def _released_s(self) -> float:
+        """What the clock should claim at least by the release date."""
+        return to_unix(self._not_before) - self._began_at
 
     def _against(self, claimed_s: float) -> tuple[int, float, Evidence] | None:
         """Return the heaviest agreement of clocks that contradict ours: weight, middle, kind. None if it is weak.

@@ -147,6 +147,14 @@ def test_a_clock_before_the_release_is_wrong_whatever_confirms_it() -> None:
     assert trust_of(source) is Trust.CONTRADICTED, "it does not pass with time"
 
 
+def test_no_evidence_corrects_the_time_to_one_before_the_release() -> None:
+    wall = Wall(ahead_s=-20 * 365 * DAY)
+    source = TimeSource(wall)
+    show(source, wall, Evidence.KEY_SET, by_s=-10 * 365 * DAY)
+    assert trust_of(source) is Trust.CONTRADICTED
+    assert source.now() >= plus(parse_rfc3339(f"{RELEASED}T00:00:00Z"), -DAY)
+
+
 def test_a_receipt_from_the_future_is_a_contradiction_then_a_doubt_then_nothing() -> None:
     wall = Wall()
     source = TimeSource(wall)
