@@ -74,7 +74,8 @@ def test_no_headers_open_the_door_without_the_key(
 @given(ANY_TEXT)
 def test_every_url_is_shown_without_what_may_be_secret(url: str) -> None:
     assert isinstance(without_secrets(url), str)
-    assert "canary" not in without_secrets(f"https://u:canary@h/p?{quote(url)}=canary")
+    query = quote(url.encode("utf-8", "surrogatepass"))
+    assert "canary" not in without_secrets(f"https://u:canary@h/p?{query}=canary")
 
 
 @given(ANY_TEXT)
