@@ -1,9 +1,8 @@
 """What storing needs to know of a proven request, and no more: it stands on the road between the sender and its answer.
 
 It decides how many events a request holds, what each is called and what makes it the same event when it comes again.
-Outcome and finality are
-decided here, once; claims and reasons are read later, from the stored bytes (`normalise`). A provider without an envelope always gives
-exactly one event, whatever the body; nothing here raises.
+Outcome and finality are decided here, once. Claims and reasons are read later, from the stored bytes (`normalise`). A
+provider without an envelope always gives exactly one event, whatever the body. Nothing here raises.
 """
 
 import hashlib

@@ -145,7 +145,7 @@ class Receiver:
         self.use(sources, unreadable)
 
     def use(self, sources: Mapping[SourceId, Source], unreadable: frozenset[SourceId] = frozenset()) -> None:
-        """Go on with these sources. A rate that did not change goes on counting; requests under way keep their source."""
+        """Use these sources from now on. A rate that did not change keeps its count. Requests under way keep their source."""
         rates: dict[SourceId, tuple[int, RateLimit]] = {}
         for id, source in sources.items():
             if (rate := source.allowed_rate) is not None:

@@ -121,7 +121,7 @@ class Admission:
         return max(of_source, of_client) >= share
 
     def _evict_for(self, place: Place, weight: Weight, most: int, now: float) -> bool:
-        # Not 503 for the new request: whoever holds the places with one byte each would stop every other sender for
+        # Not 503 for the new request: a client that holds the places with one byte each would stop every other sender for
         # `body_timeout_s`, again and again. The reader that is ended gets 408, after which every sender tries again.
         # Not the oldest reader of all either: in an overload of genuine requests each new one would end one that is
         # nearly complete, and none would arrive.
@@ -157,7 +157,7 @@ class Admission:
     def _end(self, reader: Place) -> None:
         del self._reading[reader]
         reader.is_evicted = True
-        # Counted as free now, though its task lets go of them in the next turn of the event loop.
+        # Counted as free now, though its task frees them in the next turn of the event loop.
         self.bytes_held -= reader.size
         reader.size = 0
         if reader.deadline is not None and not reader.deadline.expired():

@@ -226,7 +226,7 @@ async def _broken_chunks(scope: Scope) -> Case:
 
 
 async def respond(send: Send, answer: Answer, *, is_last: bool = False) -> None:
-    """Send an answer, the last one of its connection if so. A client that has left is not our fault and not worth a word."""
+    """Send an answer. is_last: the connection ends after it. A client that has closed the connection is not logged."""
     headers = list(answer.headers)
     body = b""
     if answer.title is not None:
