@@ -3,7 +3,7 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from hookseal.sealing import Sealer
+from hookseal.sealing import Keyring, Sealer
 
 LARGE_BYTES = 128 * 1024
 """From this size on a value is encrypted on the thread: 1 ms of compression, which leaves the interpreter lock free."""
@@ -14,6 +14,10 @@ class Encrypting:
         self._sealer = sealer
         # One thread: each one keeps a compression context of several MB.
         self._thread: ThreadPoolExecutor | None = None
+
+    @property
+    def keyring(self) -> Keyring:
+        return self._sealer.keyring
 
     async def seal(self, plain: bytes, label: str) -> bytes:
         """Encrypt a value."""

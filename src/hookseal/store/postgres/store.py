@@ -76,7 +76,7 @@ from hookseal.store.postgres.reading import Reading
 from hookseal.store.postgres.replaying import Named, NewDeliveryId, Replaying, ReplaySlice, Span
 from hookseal.store.postgres.writer import Handler, Writer
 from hookseal.store.preparing import Prepared, prepare
-from hookseal.store.quarantine_rows import RefusalSealer
+from hookseal.store.quarantine_rows import prepare_refusal
 from hookseal.store.quarantine_shares import HELD_BYTES, HELD_ROWS
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
 from hookseal.store.rows import PROBE_SHELF, kept_label, request_label, standing_value
@@ -137,7 +137,7 @@ class PostgresStore:
         self._clock = clock or SystemClock()
         self._database_time = database_time
         self._quarantining = Quarantining(quarantine_rows, quarantine_bytes, held_rows=held_rows, held_bytes=held_bytes)
-        self._refusal_sealer = RefusalSealer(self._sealer)
+        self._encrypting_refusals = Encrypting(self._sealer)
         self._writer = Writer(
             self._hosts.connect,
             self._node_now,
@@ -207,10 +207,10 @@ class PostgresStore:
     async def close(self) -> None:
         await self._changes.stop()
         await self._adrift.stop()
-        await asyncio.to_thread(self._refusal_sealer.close)
         await self._writer.stop()
         await self._readers.stop()
         self._encrypting.close()
+        self._encrypting_refusals.close()
 
     async def probe(self) -> None:
         await self._writer.submit(self._probe, Keep(PROBE_SHELF, secrets.token_hex(), b""))
@@ -252,11 +252,11 @@ class PostgresStore:
         return number
 
     async def quarantine(self, refusal: Refusal) -> None:
-        prepared = await self._refusal_sealer.prepare(refusal)
+        prepared = await prepare_refusal(self._encrypting_refusals, refusal)
         await self._writer.submit(self._quarantine, prepared, len(prepared.sealed))
 
     async def hold(self, refusal: Refusal, dedupe_keys: Sequence[bytes]) -> None:
-        prepared = await self._refusal_sealer.prepare(refusal, dedupe_keys)
+        prepared = await prepare_refusal(self._encrypting_refusals, refusal, dedupe_keys)
         await self._writer.submit(self._quarantine, prepared, len(prepared.sealed))
 
     # --- delivering ---

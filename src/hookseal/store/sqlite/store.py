@@ -58,7 +58,7 @@ from hookseal.store.port import (
     Suspect,
 )
 from hookseal.store.preparing import Prepared, prepare
-from hookseal.store.quarantine_rows import RefusalSealer
+from hookseal.store.quarantine_rows import prepare_refusal
 from hookseal.store.quarantine_shares import HELD_BYTES, HELD_ROWS
 from hookseal.store.rewrapping import Move, Sealed, begin, follow, look, plan
 from hookseal.store.rows import NOT_CREATED, PROBE_SHELF, kept_label, request_label, standing_value
@@ -162,7 +162,7 @@ class SqliteStore:
         self._quarantining = Quarantining(
             quarantine_rows, quarantine_bytes, self._recent.find, held_rows=held_rows, held_bytes=held_bytes
         )
-        self._refusal_sealer = RefusalSealer(self._sealer)
+        self._encrypting_refusals = Encrypting(self._sealer)
         self._checkpointer = Checkpointer(
             lambda: open_checkpointer(self._path, vfs),
             start=log_start_pages,
@@ -273,11 +273,11 @@ class SqliteStore:
 
     def _let_go(self) -> None:
         """The writer's connection closes last: only one that may write can move the log and take it away."""
-        self._refusal_sealer.close()
         self._close_readers()
         self._checkpointer.stop()
         self._writer.stop()
         self._encrypting.close()
+        self._encrypting_refusals.close()
         self._lock.release()
 
     def _close_readers(self) -> None:
@@ -331,11 +331,11 @@ class SqliteStore:
         return number
 
     async def quarantine(self, refusal: Refusal) -> None:
-        prepared = await self._refusal_sealer.prepare(refusal)
+        prepared = await prepare_refusal(self._encrypting_refusals, refusal)
         await self._writer.submit(self._quarantine, prepared, len(prepared.sealed))
 
     async def hold(self, refusal: Refusal, dedupe_keys: Sequence[bytes]) -> None:
-        prepared = await self._refusal_sealer.prepare(refusal, dedupe_keys)
+        prepared = await prepare_refusal(self._encrypting_refusals, refusal, dedupe_keys)
         await self._writer.submit(self._quarantine, prepared, len(prepared.sealed))
 
     # --- delivering ---
