@@ -61,4 +61,5 @@ def _copy(source: apsw.Connection, target: apsw.Connection, table: str) -> None:
     names = [name for _, name, *_ in target.execute(f"PRAGMA table_info({table})")]
     columns, marks = ", ".join(names), ", ".join("?" * len(names))
     rows = source.execute(f"SELECT {columns} FROM {table}").fetchall()
-    target.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
+    # A trigger of `kept` writes `kv_versions` too.
+    target.executemany(f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({marks})", rows)
